@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.message import Message
 
 # ---------------------------------------------------------------- the model
@@ -267,8 +268,6 @@ class RunResult:
 
     def raise_for_status(self) -> RunResult:
         """Itself when the run completed or answered; otherwise raise what stopped it."""
-        from autopilot_runtime.core.errors import AutopilotError
-
         if self.status in ("completed", "answered"):
             return self
         raise self.error or AutopilotError(f"The run ended as {self.status}.")

@@ -1,0 +1,93 @@
+"""What happened: one frozen `Event` per happening, numbered, and hung under the span that caused it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+VERSION = 1
+_HEAD = ("v", "seq", "ts", "type", "run_id", "session_id", "span", "parent")
+
+
+class EventType(str, Enum):
+    """Every kind of event. The comment names the payload fields."""
+
+    # a run
+    START = "start"  # task
+    STEP = "step"  # step, max_steps
+    STREAM = "stream"  # text
+    THOUGHT = "thought"  # text
+    USAGE = "usage"  # input_total, cache_read, cache_write, output, reasoning, cost_usd, cost_source, ...
+    RETRY = "retry"  # attempt, delay, error, kind: discard the text streamed since the step began
+    BLOCK_STARTED = "block_started"  # code
+    BLOCK_ENDED = "block_ended"  # ok, result, failure, elapsed, calls
+    TOOL_CALL = "tool_call"  # tool, args, label
+    TOOL_RESULT = "tool_result"  # tool, result, ok, elapsed
+    FILE_CHANGED = "file_changed"  # path, change, diff
+    ASK_USER = "ask_user"  # question, request_id
+    PERMISSION_REQUEST = "permission_request"  # tool, description, request_id, args, diff
+    PERMISSION_DECIDED = "permission_decided"  # tool, request_id, allowed, reason, source
+    SECURITY_ERROR = "security_error"  # error
+    RUNTIME_ERROR = "runtime_error"  # error, kind
+    WARNING = "warning"  # message
+    FINISH = "finish"  # summary
+    MAX_STEPS = "max_steps"
+    ABORTED = "aborted"  # step
+    BUDGET_EXCEEDED = "budget_exceeded"  # what, spent, limit
+    SUSPENDED = "suspended"  # request_id
+    RESUMED = "resumed"  # run_id
+    RUN_ENDED = "run_ended"  # status, summary, steps, cost_usd, files_changed
+    # the conversation around it
+    USER_MESSAGE_QUEUED = "user_message_queued"  # message
+    USER_MESSAGE_INJECTED = "user_message_injected"  # message
+    SESSION_RESET = "session_reset"
+    ENVIRONMENT_CHANGE = "environment_change"  # report
+    INSTRUCTIONS_LOADED = "instructions_loaded"  # path, lines
+    COMPACTED = "compacted"  # before, after
+    CONFINEMENT = "confinement"  # level, detail
+    HOOK_ERROR = "hook_error"  # hook, event, error
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One happening. Payload fields read as attributes (`event.text`) or through `event.data`."""
+
+    seq: int
+    ts: float
+    type: EventType
+    run_id: str = ""
+    session_id: str = ""
+    span: str = ""
+    parent: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self.data[name]
+        except KeyError:
+            have = ", ".join(self.data) or "nothing"
+            raise AttributeError(f"{self.type.name} has no field {name!r}; it carries {have}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A flat JSON-ready dict: the head fields, then the payload."""
+        head = (VERSION, self.seq, self.ts, self.type.value, self.run_id, self.session_id, self.span, self.parent)
+        return {**dict(zip(_HEAD, head, strict=True)), **self.data}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Event:
+        """The event that `to_dict` wrote."""
+        data = {key: item for key, item in value.items() if key not in _HEAD}
+        return cls(
+            int(value["seq"]),
+            float(value["ts"]),
+            EventType(value["type"]),
+            *(str(value.get(key) or "") for key in _HEAD[4:]),
+            data=data,
+        )
+
+
+RESERVED = frozenset(_HEAD)
