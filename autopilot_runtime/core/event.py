@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 VERSION = 1
 _HEAD = ("v", "seq", "ts", "type", "run_id", "session_id", "span", "parent")
 
 
-class EventType(str, Enum):
+class EventType(StrEnum):
     """Every kind of event. The comment names the payload fields."""
 
     # a run
@@ -81,13 +81,9 @@ class Event:
     def from_dict(cls, value: Mapping[str, Any]) -> Event:
         """The event that `to_dict` wrote."""
         data = {key: item for key, item in value.items() if key not in _HEAD}
-        return cls(
-            int(value["seq"]),
-            float(value["ts"]),
-            EventType(value["type"]),
-            *(str(value.get(key) or "") for key in _HEAD[4:]),
-            data=data,
-        )
+        run_id, session_id, span, parent = (str(value.get(key) or "") for key in _HEAD[4:])
+        kind = EventType(value["type"])
+        return cls(int(value["seq"]), float(value["ts"]), kind, run_id, session_id, span, parent, data)
 
 
 RESERVED = frozenset(_HEAD)

@@ -18,7 +18,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, durable: bool = 
             os.fchmod(file.fileno(), mode) if hasattr(os, "fchmod") else None
             if durable:
                 os.fsync(file.fileno())
-        os.replace(temp, path)
+        temp.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temp.unlink()

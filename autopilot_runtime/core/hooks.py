@@ -1,0 +1,222 @@
+"""Hooks: a user's functions as listeners of the stream. They run in order, off the loop, and cannot break a run."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from autopilot_runtime.core.bridge import bridge, in_thread, threads
+from autopilot_runtime.core.event import Event, EventType
+from autopilot_runtime.core.stream import Scope, Stream
+
+log = logging.getLogger("autopilot_runtime.hooks")
+Handler = Callable[..., Any]
+# Handlers of these answer; they are asked one at a time by whoever needs the answer, never as listeners.
+DECIDERS = frozenset({EventType.ASK_USER, EventType.PERMISSION_REQUEST})
+QUEUE_LIMIT = 50_000
+
+
+class HookSystem:
+    """Registered handlers by event type. The first handler of a type replaces the default one."""
+
+    def __init__(self, stream: Stream, scope: Scope, *, patience: float = 30.0) -> None:
+        self.patience = patience
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._scope = scope
+        self._handlers: dict[EventType, list[Handler]] = {}
+        self._defaults: dict[EventType, Handler] = {}
+        self._pump = _Pump(self)
+        stream.listen(self._hear)
+
+    def register(self, event: EventType | str, handler: Handler) -> Handler:
+        """Call `handler(**fields)` at every such event. Gives the handler back, so it works as a decorator."""
+        if not callable(handler):
+            raise TypeError(f"a hook must be callable, not {type(handler).__name__}")
+        self._handlers.setdefault(EventType(event), []).append(handler)
+        return handler
+
+    def default(self, event: EventType, handler: Handler) -> None:
+        """What answers `event` until somebody registers for it."""
+        self._defaults[event] = handler
+
+    def clear(self, event: EventType | str | None = None) -> None:
+        """Remove the handlers of one event type, or of all; the defaults go, too."""
+        for table in (self._handlers, self._defaults):
+            table.clear() if event is None else table.pop(EventType(event), None)
+
+    def handlers(self, event: EventType) -> list[Handler]:
+        """Who would be called, in order."""
+        own = self._handlers.get(event)
+        if own:
+            return list(own)
+        return [self._defaults[event]] if event in self._defaults else []
+
+    def emit(self, event: EventType | str, **fields: Any) -> Event:
+        """Put an event on the stream by hand."""
+        return self._scope.emit(EventType(event), **fields)
+
+    def _hear(self, event: Event) -> None:
+        if event.type not in DECIDERS and (event.type in self._handlers or event.type in self._defaults):
+            self._pump.put(event)
+
+    async def drain(self) -> None:
+        """Wait until every handler has seen everything emitted so far, or is reported as stuck."""
+        await self._pump.drained()
+
+    async def decide(self, event: Event) -> list[Any]:
+        """Ask every handler of a deciding event; gives what they returned. What they raise is raised here."""
+        await self.drain()
+        answers = []
+        for handler in self.handlers(event.type):
+            slow = inspect.iscoroutinefunction(handler)
+            answer = await (handler(**event.data) if slow else in_thread(handler, **event.data))
+            answers.append(await answer if inspect.isawaitable(answer) else answer)
+        return answers
+
+    def report(self, handler: Handler, event: Event, error: str) -> None:
+        """Say that a handler failed; a failing handler of HOOK_ERROR itself is only logged."""
+        name = getattr(handler, "__qualname__", repr(handler))
+        log.warning("hook %s failed at %s: %s", name, event.type.name, error)
+        if event.type is not EventType.HOOK_ERROR:
+            self._scope.emit(EventType.HOOK_ERROR, hook=name, event=event.type.value, error=error)
+
+
+class _Pump:
+    """Calls handlers one event after the other on one thread at a time, and gives up on a stuck one."""
+
+    def __init__(self, hooks: HookSystem) -> None:
+        self._hooks = hooks
+        self._lock = threading.Lock()
+        self._queue: deque[Event | Future[None]] = deque()
+        self._generation = 0
+        self._active = False
+        self._busy: tuple[float, Handler, Event] | None = None
+        self._stuck: set[Handler] = set()
+        self._dropped = 0
+
+    def put(self, item: Event | Future[None]) -> None:
+        with self._lock:
+            if len(self._queue) >= QUEUE_LIMIT and isinstance(item, Event):
+                self._dropped += 1
+                return
+            self._queue.append(item)
+            if self._active:
+                return
+            self._active = True
+            generation = self._generation
+        threads().start(lambda: self._serve(generation))
+
+    def _serve(self, generation: int) -> None:
+        while True:
+            with self._lock:
+                if generation != self._generation:
+                    return
+                if not self._queue:
+                    self._active = False
+                    return
+                item = self._queue.popleft()
+            if isinstance(item, Future):
+                item.set_result(None)
+            else:
+                self._deliver(item, generation)
+
+    def _deliver(self, event: Event, generation: int) -> None:
+        for handler in self._hooks.handlers(event.type):
+            if generation != self._generation or handler in self._stuck:
+                continue
+            self._busy = (time.monotonic(), handler, event)
+            try:
+                self._call(handler, event)
+            except BaseException as error:
+                self._hooks.report(handler, event, f"{type(error).__name__}: {error}")
+            if generation == self._generation:
+                self._busy = None
+
+    def _call(self, handler: Handler, event: Event) -> None:
+        if not inspect.iscoroutinefunction(handler):
+            result = handler(**event.data)
+            if not inspect.isawaitable(result):
+                return
+        else:
+            result = handler(**event.data)
+        loop = self._hooks.loop
+        target = loop if loop is not None and loop.is_running() else bridge().loop
+        asyncio.run_coroutine_threadsafe(_awaited(result), target).result()
+
+    async def drained(self) -> None:
+        marker: Future[None] = Future()
+        self.put(marker)
+        waiting = asyncio.wrap_future(marker)
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=0.05 if self._overdue() else self._left())
+            if not waiting.done():
+                self._give_up()
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            log.warning("hooks were too slow: %d events were not delivered", dropped)
+
+    def _left(self) -> float:
+        busy = self._busy
+        return max(0.05, self._hooks.patience - (time.monotonic() - busy[0])) if busy else 0.05
+
+    def _overdue(self) -> bool:
+        busy = self._busy
+        return busy is not None and time.monotonic() - busy[0] >= self._hooks.patience
+
+    def _give_up(self) -> None:
+        """Leave a stuck handler to its thread, never call it again, and go on with the next event."""
+        with self._lock:
+            busy = self._busy
+            if busy is None or time.monotonic() - busy[0] < self._hooks.patience:
+                return
+            self._generation += 1
+            self._stuck.add(busy[1])
+            self._busy = None
+            generation = self._generation
+        silence = f"has not returned for {self._hooks.patience:g} s; it is not called again"
+        self._hooks.report(busy[1], busy[2], silence)
+        threads().start(lambda: self._serve(generation))
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _decorator(event: EventType) -> Callable[[Any], Callable[[Handler], Handler]]:
+    def attach(runtime: Any) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            hooks: HookSystem = runtime.hooks
+            return hooks.register(event, handler)
+
+        return register
+
+    attach.__name__ = attach.__qualname__ = f"on_{event.value}"
+    attach.__doc__ = f"`@on_{event.value}(runtime)`: call the decorated function at every {event.name}."
+    return attach
+
+
+on_start = _decorator(EventType.START)
+on_step = _decorator(EventType.STEP)
+on_stream = _decorator(EventType.STREAM)
+on_thought = _decorator(EventType.THOUGHT)
+on_usage = _decorator(EventType.USAGE)
+on_retry = _decorator(EventType.RETRY)
+on_tool_call = _decorator(EventType.TOOL_CALL)
+on_tool_result = _decorator(EventType.TOOL_RESULT)
+on_file_changed = _decorator(EventType.FILE_CHANGED)
+on_ask_user = _decorator(EventType.ASK_USER)
+on_permission_request = _decorator(EventType.PERMISSION_REQUEST)
+on_security_error = _decorator(EventType.SECURITY_ERROR)
+on_runtime_error = _decorator(EventType.RUNTIME_ERROR)
+on_finish = _decorator(EventType.FINISH)
+on_max_steps = _decorator(EventType.MAX_STEPS)
+on_user_message_queued = _decorator(EventType.USER_MESSAGE_QUEUED)
+on_user_message_injected = _decorator(EventType.USER_MESSAGE_INJECTED)
+on_session_reset = _decorator(EventType.SESSION_RESET)
