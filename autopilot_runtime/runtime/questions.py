@@ -1,0 +1,94 @@
+"""Questions and permissions that wait for a person: asked through hooks, or settled by `answer()`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Literal
+
+from autopilot_runtime.core.decision import Decision
+from autopilot_runtime.core.errors import SetupError, ToolError
+from autopilot_runtime.core.event import Event, EventType
+from autopilot_runtime.core.hooks import HookSystem
+from autopilot_runtime.core.ids import new_id
+from autopilot_runtime.core.stream import Scope
+
+Unanswered = Literal["deny", "wait", "suspend"]
+NOBODY = (
+    "Nobody is there to answer. Decide yourself, choose the safe way, and say in the completion what you assumed."
+)
+
+
+class Questions:
+    """The open requests of a runtime."""
+
+    def __init__(self, hooks: HookSystem, *, unanswered: Unanswered = "deny") -> None:
+        self.unanswered = unanswered
+        self._hooks = hooks
+        self._open: dict[str, asyncio.Future[Any]] = {}
+
+    async def ask(self, question: str, scope: Scope) -> str:
+        """The answer of a person, or a `ToolError` when nobody answers."""
+        answers = await self._put(EventType.ASK_USER, scope, question=question)
+        given = next((a for a in answers if isinstance(a, str)), None)
+        if given is None:
+            raise ToolError(NOBODY)
+        return given
+
+    async def permit(self, scope: Scope, **about: Any) -> Decision:
+        """What the person decides. Only `True` or an allowing `Decision` is a yes; an error is a no."""
+        try:
+            answers = await self._put(EventType.PERMISSION_REQUEST, scope, **about)
+        except Exception as error:
+            return Decision(False, f"the permission handler failed ({type(error).__name__}: {error})", source="error")
+        return _verdict(answers)
+
+    def answer(self, request_id: str, value: Any) -> None:
+        """Settle an open request from outside. Works from any thread."""
+        future = self._open.get(request_id)
+        if future is None:
+            waiting = ", ".join(self._open) or "none"
+            raise SetupError(f"No open request {request_id!r}; waiting now: {waiting}.")
+        future.get_loop().call_soon_threadsafe(_settle, future, value)
+
+    async def _put(self, kind: EventType, scope: Scope, **about: Any) -> list[Any]:
+        request_id = new_id("q")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._open[request_id] = future
+        try:
+            event = scope.emit(kind, request_id=request_id, **about)
+            return await self._race(event, future)
+        finally:
+            self._open.pop(request_id, None)
+
+    async def _race(self, event: Event, outside: asyncio.Future[Any]) -> list[Any]:
+        """Handlers and `answer()` race; the first real answer wins."""
+        asked = asyncio.ensure_future(self._hooks.decide(event))
+        try:
+            await asyncio.wait([asked, outside], return_when=asyncio.FIRST_COMPLETED)
+            if not outside.done() and asked.done():
+                answers = [a for a in asked.result() if a is not None]
+                if answers or (self.unanswered == "deny" and not outside.done()):
+                    return list(asked.result())
+            return [await outside]
+        finally:
+            asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await asked
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _verdict(answers: list[Any]) -> Decision:
+    if not answers:
+        return Decision(False, "nobody is there to ask, so it is denied", source="nobody")
+    for answer in answers:
+        if isinstance(answer, Decision) and not answer.allowed:
+            return answer
+        if answer is not True and not isinstance(answer, Decision):
+            reason = answer if isinstance(answer, str) and answer.strip() else "denied"
+            return Decision(False, reason)
+    return next((a for a in answers if isinstance(a, Decision)), Decision(True))
