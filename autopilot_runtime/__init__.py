@@ -77,8 +77,9 @@ _HOME = {
     "session.file": "FileSession",
     "session.memory": "InMemorySession",
     "tool.context": "ToolContext",
-    "tool.define": "ToolResult tool",
+    "tool.define": "ToolResult",
     "tool.registry": "ToolRegistry",
+    "tool": "tool",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 
@@ -145,7 +146,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(f"{__name__}.{module}"), name)
+    found = import_module(f"{__name__}.{module}")
+    value: object = found if module == name else getattr(found, name)
     globals()[name] = value
     return value
 
