@@ -1,0 +1,186 @@
+"""The runtime's side of the conversation: every message to the model is built here, marked and unforgeable.
+
+A genuine marker line carries the session's tag (`#3fa9c1`). Everything that comes from elsewhere goes through
+`defuse`: look-alikes of markers are shown as `(quoted) [...]`, and the tag itself never survives in them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autopilot_runtime.core.message import printable
+from autopilot_runtime.core.protocols import BlockResult, Failure
+
+QUOTED = "(quoted) "
+GONE = "(tag removed)"
+
+_WORDS = (
+    r"execution\s*result|user\s*message|user\s*input|environment\s*change|archived\s*task|global\s*summary"
+    r"|project\s*instructions|end\s*of\s*project\s*instructions|status|task\s*\d+"
+)
+# After folding: an opening bracket and a marker word, or a step line, at the start of a line (quote and list
+# signs before it do not make it less of a marker to a reader).
+_LOOKS = re.compile(rf"[\s>*#|`'\"_~+-]*(?:\[[\s*_`]*(?:{_WORDS})\b|agentic\s+steps?\s+\d)", re.IGNORECASE)
+_MAY_LOOK = re.compile(r"[\[\uff3b\u3010\u27e6\u2045\ufe47]|agentic|[^\x00-\x7f]", re.IGNORECASE)
+_BRACKETS = str.maketrans({"【": "[", "⟦": "[", "⁅": "[", "﹇": "["})
+_BREAK = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
+_HEAD = 200  # how much of a line decides whether it looks like a marker
+
+
+def new_tag() -> str:
+    """The mark of a new session: six digits nobody outside can know."""
+    return "#" + os.urandom(3).hex()
+
+
+def defuse(text: str, tag: str) -> str:
+    """Foreign text in which nothing can pass for a marker of the runtime. Plain text comes back unchanged."""
+    text = printable(text)
+    if tag:
+        text = re.sub(rf"#?\b{re.escape(tag.lstrip('#'))}\b", GONE, text, flags=re.IGNORECASE)
+    if not _MAY_LOOK.search(text):
+        return text
+    pieces = _BREAK.split(text)
+    for index in range(0, len(pieces), 2):
+        if _MAY_LOOK.search(pieces[index], 0, _HEAD) and _LOOKS.match(_folded(pieces[index][:_HEAD])):
+            pieces[index] = QUOTED + pieces[index]
+    return "".join(pieces)
+
+
+def inline(text: str, tag: str, limit: int = 200) -> str:
+    """Foreign text as a piece of one line: file names, branches, commands. Control characters are escaped."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in printable(text)[: limit + 1])
+    return defuse(shown if len(shown) <= limit else shown[: limit - 1] + "…", tag)
+
+
+def _folded(line: str) -> str:
+    """What a reader sees: compatibility forms folded, brackets made plain, invisible characters dropped."""
+    if line.isascii():
+        return line
+    folded = unicodedata.normalize("NFKC", line).translate(_BRACKETS)
+    return "".join(c for c in folded if unicodedata.category(c) not in ("Cf", "Mn", "Me", "Cc") or c == "\t")
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalState:
+    """One terminal as the status shows it."""
+
+    name: str
+    status: str
+    cwd: str = ""
+    pid: int | None = None
+    command: str = ""
+
+
+def task_message(task: str, tag: str, *, number: int = 1, instructions: Sequence[Any] = (), status: str = "") -> str:
+    """The first message of a run. `instructions` are `Instruction`s: shown, and marked as the project's text."""
+    parts = [f"[Task {number}][USER INPUT] {tag}\n{defuse(task, tag)}"]
+    for one in instructions:
+        head = f"[PROJECT INSTRUCTIONS] {tag} {inline(one.shown, tag)} ({one.lines} lines)"
+        parts.append(f"{head}\n{defuse(one.text, tag).strip()}\n[END OF PROJECT INSTRUCTIONS] {tag}")
+    return _joined(parts, status)
+
+
+def user_message(text: str, tag: str, *, status: str = "") -> str:
+    """What the user said while the agent was at work."""
+    return _joined([f"[USER MESSAGE] {tag}\n{defuse(text, tag)}"], status)
+
+
+def environment_message(report: str, tag: str, *, when: str, status: str = "") -> str:
+    """What others changed in the workspace; `when` is `2026-02-21 16:30:12`."""
+    text = "Read these files again before you edit them: the line numbers you know are stale."
+    return _joined([f"[ENVIRONMENT CHANGE] {when} {tag}\n\n{defuse(report, tag)}\n\n{text}"], status)
+
+
+def runtime_message(text: str, tag: str, *, status: str = "") -> str:
+    """Something the runtime itself has to say about a reply (cut off, empty, malformed): nothing of it ran."""
+    return _joined([f"[EXECUTION RESULT] {tag}\n{defuse(text, tag)}"], status)
+
+
+def result_message(
+    result: BlockResult,
+    tag: str,
+    *,
+    status: str = "",
+    unused: Sequence[str] = (),
+    completion_void: bool = False,
+    extra: Iterable[str] = (),
+) -> str:
+    """What a control block showed, and, when it failed, why, and which calls have taken effect.
+
+    `unused` names payload blocks nobody consumed. `extra` are whole messages that belong to the same turn
+    (user messages, environment changes), built by the functions above.
+    """
+    shown = [item.text for item in result.items if item.text]
+    lines = [defuse("\n".join(text.rstrip("\n") for text in shown), tag)] if shown else []
+    if result.dropped_chars:
+        lines.append(f"({result.dropped_chars:,} more characters were dropped. Print less.)")
+    if result.failure:
+        lines.append(_failed(result.failure, result.effects, tag))
+    elif not lines:
+        lines.append("(The block ran and showed nothing.)")
+    if unused:
+        names = ", ".join(inline(name, tag) for name in unused)
+        lines.append(f"No call used these payload blocks, so they were not written: {names}.")
+    if completion_void and result.failure:
+        lines.append("Your completion was not delivered, because the block failed. The task goes on.")
+    return _joined([f"[EXECUTION RESULT] {tag}\n" + "\n".join(lines), *extra], status)
+
+
+def _failed(failure: Failure, effects: Sequence[str], tag: str) -> str:
+    text = defuse(failure.text, tag).strip()
+    if failure.kind in ("syntax", "check"):
+        return f"{text}\nNothing of this block ran."
+    if not effects:
+        return f"{text}\nNo tool call had taken effect."
+    done = "\n".join(f"{n}. {inline(effect, tag)}" for n, effect in enumerate(effects, 1))
+    return f"{text}\nThese calls took effect before that; do not repeat them:\n{done}"
+
+
+def step_line(step: int, max_steps: int) -> str:
+    """`Agentic step 12 / 30 40% agentic steps consumed!`: more urgent from 1/3, 3/4 and 9/10 of the steps on."""
+    head, percent = f"Agentic step {step} / {max_steps}", step * 100 // max_steps
+    if step * 3 < max_steps:
+        return head
+    if step * 4 < max_steps * 3:
+        return f"{head} {percent}% agentic steps consumed!"
+    if step * 10 < max_steps * 9:
+        return f"{head} {percent}% agentic steps consumed. Approaching step limit!"
+    return f"{head} {percent}% agentic steps consumed! Hard Limit Near!"
+
+
+def status_block(
+    step: int,
+    max_steps: int,
+    *,
+    tag: str,
+    now: str,
+    system: str = "",
+    cwd: str = "",
+    terminals: Sequence[TerminalState] = (),
+    tokens: tuple[int, int] | None = None,
+    cost: tuple[float, float | None] | None = None,
+) -> str:
+    """What changes from step to step, in a few lines. `tokens` is (used, window), `cost` (spent, limit)."""
+    where = " · ".join(part for part in (now, system, f"workspace {inline(cwd, tag)}" if cwd else "") if part)
+    lines = [f"[STATUS] {tag}", step_line(step, max_steps), where]
+    for one in terminals:
+        pid = f" pid {one.pid}" if one.pid is not None else ""
+        folder = f" cwd {inline(one.cwd, tag)}" if one.cwd else ""
+        command = f" $ {inline(one.command, tag, 80)}" if one.command else ""
+        lines.append(f"terminal {inline(one.name, tag)}:{pid} {inline(one.status, tag)}{folder}{command}")
+    if tokens:
+        used, window = tokens
+        lines.append(f"context: {used:,} of {window:,} tokens ({used * 100 // max(window, 1)}%)")
+    if cost:
+        spent, limit = cost
+        lines.append(f"cost: ${spent:.2f}" + (f" of ${limit:.2f}" if limit is not None else ""))
+    return "\n".join(line for line in lines if line)
+
+
+def _joined(parts: Sequence[str], status: str) -> str:
+    return "\n\n".join([*parts, status] if status else parts)
