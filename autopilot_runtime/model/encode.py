@@ -1,0 +1,78 @@
+"""Pieces of request bodies and of usage objects, shared by the wire formats."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from autopilot_runtime.core.message import Message, printable
+from autopilot_runtime.core.protocols import Usage
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON bytes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def head(fields: dict[str, Any]) -> bytes:
+    """The fields of a body as JSON, open at the end so that the messages can follow."""
+    return dumps(fields)[:-1]
+
+
+def content(message: Message) -> bytes:
+    """The content as a JSON string that every API takes: never empty, never a lone surrogate."""
+    text = message.content
+    if not text or text.isspace():
+        return b'"(empty)"'
+    try:
+        return message.content_json
+    except UnicodeEncodeError:
+        return dumps(printable(text))
+
+
+def turns(messages: Sequence[Message]) -> bytes:
+    """`{"role":..,"content":..},...` from contents that were encoded before; neighbours of one role become one turn.
+
+    Many chat templates insist on alternating roles; the others do not mind.
+    """
+    pieces: list[bytes] = []
+    last = ""
+    for message in messages:
+        encoded = content(message)
+        if message.role == last:
+            pieces.append(b"\\n\\n")
+            pieces.append(encoded[1:-1])
+            continue
+        if last:
+            pieces.append(b'"},')
+        pieces.append(b'{"role":"user","content":"' if message.role == "user" else b'{"role":"assistant","content":"')
+        pieces.append(encoded[1:-1])
+        last = message.role
+    if last:
+        pieces.append(b'"}')
+    return b"".join(pieces)
+
+
+def number(value: Any) -> int | None:
+    """A token count as hosts send it, or None when it is not one."""
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 else None
+
+
+def count(value: Any) -> int:
+    """A token count, 0 when it is missing."""
+    return number(value) or 0
+
+
+def details(usage: dict[str, Any], name: str) -> dict[str, Any]:
+    """A nested object of a usage, empty when it is missing or null."""
+    value = usage.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def with_cost(usage: Usage, cost: Any) -> Usage:
+    """The usage with the cost that the provider itself reported, if it did."""
+    if isinstance(cost, (int, float)) and not isinstance(cost, bool) and cost >= 0:
+        return replace(usage, cost_usd=float(cost), cost_source="provider")
+    return usage

@@ -1,0 +1,178 @@
+"""A model that says what it was told to say: a list of replies, a function, or a file. Nothing is sent anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from autopilot_runtime.core.errors import ProviderError, SetupError
+from autopilot_runtime.core.message import Message
+from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usage, Used
+
+Reason = Literal["end", "length", "refusal", "context"]
+_CUT = "--- reply ---"
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedReply:
+    """One reply. With `error` the call fails with that kind of fault after the text was streamed."""
+
+    text: str
+    stop: Reason = "end"
+    thought: str = ""
+    error: str | None = None
+
+
+Answer = str | tuple[str, Reason] | ScriptedReply | Exception
+Script = Sequence[Answer] | Callable[[Sequence[Message]], Answer | Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call as the provider got it."""
+
+    messages: tuple[Message, ...]
+    system: str
+    max_tokens: int | None
+
+
+class ScriptedProvider:
+    """Streams the next reply of a list, or what a function of the messages returns.
+
+    A plain function runs in a thread. `calls` holds what was asked.
+    """
+
+    def __init__(
+        self,
+        replies: Script,
+        *,
+        model: str = "scripted",
+        name: str = "scripted",
+        delay: float = 0.0,
+        chunk: int = 24,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.calls: list[Asked] = []
+        self._replies: Script = replies if callable(replies) else list(replies)
+        self._delay = delay
+        self._chunk = max(1, chunk)
+
+    @classmethod
+    def from_file(cls, path: Path) -> ScriptedProvider:
+        """The provider of a script file; see `read_script` for its forms."""
+        replies, options = read_script(path)
+        return cls(replies, model=path.stem, **options)
+
+    async def stream(
+        self, messages: Sequence[Message], *, system: str, max_tokens: int | None = None
+    ) -> AsyncIterator[Delta]:
+        """The deltas of the next reply."""
+        self.calls.append(Asked(tuple(messages), system, max_tokens))
+        reply = _as_reply(await self._next(messages))
+        if reply.thought:
+            yield Thought(reply.thought)
+        for start in range(0, len(reply.text), self._chunk):
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            yield Text(reply.text[start : start + self._chunk])
+        if reply.error is not None:
+            raise self._error(f"scripted fault: {reply.error}", reply.error)
+        yield Used(_estimate(messages, system=system, reply=reply))
+        yield Stopped(reply.stop)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+    async def _next(self, messages: Sequence[Message]) -> Answer:
+        if callable(self._replies):
+            if inspect.iscoroutinefunction(self._replies):
+                return await self._replies(messages)  # type: ignore[no-any-return]
+            found = await asyncio.to_thread(self._replies, messages)
+            return await found if inspect.isawaitable(found) else found
+        number = len(self.calls)
+        if number > len(self._replies):
+            text = f"the script has {len(self._replies)} replies, and this is call {number}"
+            raise self._error(text, "bad_request")
+        return self._replies[number - 1]
+
+    def _error(self, text: str, kind: str) -> ProviderError:
+        return ProviderError(
+            f"{self.name} ({self.model}): {text}.",
+            kind=kind,  # type: ignore[arg-type]
+            provider=self.name,
+            model=self.model,
+            retryable=kind in ("rate_limit", "overloaded", "server", "connection", "timeout", "truncated"),
+        )
+
+
+def _as_reply(answer: Answer) -> ScriptedReply:
+    if isinstance(answer, Exception):
+        raise answer
+    if isinstance(answer, ScriptedReply):
+        return answer
+    return ScriptedReply(answer) if isinstance(answer, str) else ScriptedReply(answer[0], answer[1])
+
+
+def _estimate(messages: Sequence[Message], *, system: str, reply: ScriptedReply) -> Usage:
+    """A plausible size, so that meters and budgets have something to count. It costs nothing, and says so."""
+    size = len(system) + sum(len(message.content) for message in messages)
+    spoken = len(reply.text) + len(reply.thought)
+    return Usage(size // 4 + 1, output=spoken // 4 + 1, cost_usd=0.0, cost_source="price_table")
+
+
+def read_script(path: Path) -> tuple[list[Answer], dict[str, Any]]:
+    """Replies and options of a script file.
+
+    `.yaml`, `.yml`, `.json`: a list, or `{replies: [...], delay: seconds, chunk: characters}`; a reply is a text or
+    `{text:, stop: end|length|refusal|context, thought:, error: kind of fault}`. Any other file is text, with
+    a line `--- reply ---` between replies.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"The script of the scripted model cannot be read: {path} ({error}).") from error
+    if path.suffix not in (".yaml", ".yml", ".json"):
+        lines = text.splitlines(keepends=True)
+        cuts = [i for i, line in enumerate(lines) if line.strip() == _CUT]
+        starts = [0, *(cut + 1 for cut in cuts)]
+        return ["".join(lines[a:b]) for a, b in zip(starts, [*cuts, len(lines)], strict=True)], {}
+    value = _load(path, text)
+    options: dict[str, Any] = {}
+    if isinstance(value, dict):
+        wrong = sorted(set(value) - {"replies", "delay", "chunk"})
+        if wrong:
+            raise SetupError(f"{path}: unknown key {wrong[0]!r}; a script has replies, delay, chunk.")
+        options = {key: value[key] for key in ("delay", "chunk") if key in value}
+        value = value.get("replies")
+    if not isinstance(value, list):
+        raise SetupError(f"{path}: a script is a list of replies, or a map with `replies:`.")
+    return [_reply_of(path, number, item) for number, item in enumerate(value, 1)], options
+
+
+def _load(path: Path, text: str) -> Any:
+    try:
+        if path.suffix == ".json":
+            return json.loads(text)
+        import yaml  # only a YAML script needs it
+
+        return yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise SetupError(f"{path}: {error}") from error
+
+
+def _reply_of(path: Path, number: int, item: Any) -> Answer:
+    if isinstance(item, str):
+        return item
+    if not isinstance(item, dict) or not set(item) <= {"text", "stop", "thought", "error"}:
+        raise SetupError(f"{path}: reply {number} is neither a text nor a map of text, stop, thought, error.")
+    reply = ScriptedReply(str(item.get("text") or ""), thought=str(item.get("thought") or ""))
+    stop, error = item.get("stop", "end"), item.get("error")
+    if stop not in ("end", "length", "refusal", "context"):
+        raise SetupError(f"{path}: reply {number} stop: {stop!r} is not one of end, length, refusal, context.")
+    return replace(reply, stop=stop, error=None if error is None else str(error))
