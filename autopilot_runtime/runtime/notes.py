@@ -19,17 +19,18 @@ from autopilot_runtime.core.protocols import BlockResult, Failure
 QUOTED = "(quoted) "
 GONE = "(tag removed)"
 
-_WORDS = (
-    r"execution\s*result|user\s*message|user\s*input|environment\s*change|archived\s*task|global\s*summary"
-    r"|project\s*instructions|end\s*of\s*project\s*instructions|status|task\s*\d+"
-)
-# After folding: an opening bracket and a marker word, or a step line, at the start of a line (quote and list
-# signs before it do not make it less of a marker to a reader).
-_LOOKS = re.compile(rf"[\s>*#|`'\"_~+-]*(?:\[[\s*_`]*(?:{_WORDS})\b|agentic\s+steps?\s+\d)", re.IGNORECASE)
-_MAY_LOOK = re.compile(r"[\[\uff3b\u3010\u27e6\u2045\ufe47]|agentic|[^\x00-\x7f]", re.IGNORECASE)
+_GAP = r"[\s_-]*"
+_MARKERS = (
+    "execution result", "user message", "user input", "environment change", "archived task", "global summary",
+    "project instructions", "end of project instructions", "status", r"task \d+",
+)  # fmt: skip
+_WORDS = "|".join(_GAP.join(words.split()) for words in _MARKERS)
+# Quote and list signs, colours and other control characters before a marker do not make it less of one.
+_LEAD = re.compile(r"(?:\x1b(?:\[[0-9;?]*[@-~])?|[\s\x00-\x1a\x7f>*#|`'\"_~+-])*")
+_LOOKS = re.compile(rf"\[[\s*_`]*(?:{_WORDS})\b|agentic{_GAP}steps?\s+\d", re.IGNORECASE)
+_MAY_LOOK = re.compile(r"\[|agentic|[^\x00-\x7f]", re.IGNORECASE)
 _BRACKETS = str.maketrans({"【": "[", "⟦": "[", "⁅": "[", "﹇": "["})
 _BREAK = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
-_HEAD = 200  # how much of a line decides whether it looks like a marker
 
 
 def new_tag() -> str:
@@ -46,9 +47,17 @@ def defuse(text: str, tag: str) -> str:
         return text
     pieces = _BREAK.split(text)
     for index in range(0, len(pieces), 2):
-        if _MAY_LOOK.search(pieces[index], 0, _HEAD) and _LOOKS.match(_folded(pieces[index][:_HEAD])):
+        if _looks_like_marker(pieces[index]):
             pieces[index] = QUOTED + pieces[index]
     return "".join(pieces)
+
+
+def _looks_like_marker(line: str) -> bool:
+    if not _MAY_LOOK.search(line):
+        return False
+    folded = _folded(line)
+    lead = _LEAD.match(folded)
+    return _LOOKS.match(folded, lead.end() if lead else 0) is not None
 
 
 def inline(text: str, tag: str, limit: int = 200) -> str:
