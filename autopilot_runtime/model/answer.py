@@ -156,7 +156,7 @@ class Answer:
     def _unfinished(self) -> ProviderError:
         if self.sse.events:
             return self._fail("the stream ended without saying that the reply is finished.", "truncated")
-        if self.head.strip():
+        if self.head.strip() and self.kind != "text/event-stream":
             return self._fail(f"this is not an event stream: {self._quote()}", "protocol", retryable=True)
         return self._fail("the stream ended before it began.", "truncated")
 

@@ -67,11 +67,21 @@ class Clients:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._lock = threading.Lock()
+        self._gates: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
         self._held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Held] = weakref.WeakKeyDictionary()
 
     async def get(self, key: str) -> Any:
         """The client of the running loop; a new one after the key has changed."""
         loop = asyncio.get_running_loop()
+        with self._lock:
+            held = self._held.get(loop)
+            gate = self._gates.setdefault(loop, asyncio.Lock())
+        if held is not None and held.key == key and not held.client.is_closed():
+            return held.client
+        async with gate:  # calls that start together share one client
+            return await self._fresh(loop, key)
+
+    async def _fresh(self, loop: asyncio.AbstractEventLoop, key: str) -> Any:
         with self._lock:
             held = self._held.get(loop)
         if held is not None and held.key == key and not held.client.is_closed():
