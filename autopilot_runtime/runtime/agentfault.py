@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, get_args
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from autopilot_runtime.runtime.agentschema import PROVIDERS, AgentDocument, closest
 from autopilot_runtime.runtime.yamlmarks import Key, Mark, Marked
 
+_FREE = ("output_schema", "extra_body")
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -29,16 +30,31 @@ _WANTED = {
 }
 
 
-def explain(error: ValidationError, name: str, marked: Marked) -> list[str]:
+def explain(error: ValidationError | None, name: str, marked: Marked) -> list[str]:
     """One line for each fault, in the order of the file."""
     found: dict[str, tuple[int, int]] = {}
-    for fault in error.errors(include_url=False):
+    for fault in error.errors(include_url=False) if error else ():
         path, on_key = _path(fault, marked.data)
         mark = mark_of(marked.marks, path)
         missing = fault["type"] == "missing"
         place = (mark.key_line, mark.key_column) if on_key or missing else (mark.line, mark.column)
         found.setdefault(f"{at(name, place, path)}: {_what(fault, path, mark)}", place)
+    for path in _empty(marked.data, ()):
+        mark = mark_of(marked.marks, path)
+        place = (mark.line, mark.column)
+        if not {place, (mark.key_line, mark.key_column)} & set(found.values()):
+            found[f"{at(name, place, path)}: {_wrong_type('a value', None)}"] = place
     return sorted(found, key=lambda text: found[text])
+
+
+def _empty(data: Any, path: Key) -> Iterator[Key]:
+    """Keys without a value. `max_cost_usd:` with nothing behind it must not mean "no limit"."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        if value is None:
+            yield (*path, key)
+        elif key not in _FREE and path[-1:] != ("config",):  # below these the user's own data begins
+            yield from _empty(value, (*path, key))
 
 
 def at(name: str, place: tuple[int, int], path: Key) -> str:

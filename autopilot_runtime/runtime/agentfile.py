@@ -35,7 +35,6 @@ from autopilot_runtime.runtime.agentpaths import (
     work_folder,
 )
 from autopilot_runtime.runtime.agentschema import (
-    DEFAULT_TOOLS,
     AgentDocument,
     AgentSpec,
     FallbackSpec,
@@ -88,11 +87,14 @@ class AgentFile:
 
         `overrides` replaces values by dotted key (`{"runtime.max_steps": 5}`), as command line flags do.
         """
-        found = agent_path(path)
+        found, shipped = agent_path(path)
         raw, real = _read(found)
         marked = load_marked(raw, str(found))
-        if overrides:
-            marked = Marked(_overridden(marked.data, overrides), marked.marks)
+        # A shipped agent works where it is called from: beside its own file there is nothing to work on.
+        here = {"runtime.work_dir": str(Path.cwd())} if shipped else {}
+        changed = {**here, **(overrides or {})}
+        if changed:
+            marked = Marked(_overridden(marked.data, changed), marked.marks)
         spec = _checked(marked, str(found))
         return _Builder(cls, spec, marked=marked, shown=str(found), real=real).build()
 
@@ -266,10 +268,15 @@ def _checked(marked: Marked, shown: str) -> AgentSpec:
     if not isinstance(marked.data, dict):
         got = "empty" if marked.data is None else f"a {'list' if isinstance(marked.data, list) else 'single value'}"
         raise AgentFileError([f"{shown}:1:1: the file is {got}; it starts with `agent:` and sections below it"])
+    fault: ValidationError | None = None
     try:
-        return AgentDocument.model_validate(marked.data).agent
+        document = AgentDocument.model_validate(marked.data)
     except ValidationError as error:
-        raise AgentFileError(explain(error, shown, marked)) from None
+        fault = error
+    problems = explain(fault, shown, marked)
+    if problems:
+        raise AgentFileError(problems)
+    return document.agent
 
 
 class _Builder:
@@ -346,9 +353,6 @@ class _Builder:
             return self.folder
 
     def _tools(self) -> Iterator[ToolChoice]:
-        if self.spec.tools is None:
-            yield from (ToolChoice(name) for name in DEFAULT_TOOLS)
-            return
         seen: dict[str, int] = {}
         for index, entry in enumerate(self.spec.tools):
             key: Key = ("agent", "tools", index)

@@ -33,15 +33,16 @@ def shipped_agents() -> dict[str, Path]:
     return {file.stem: file for file in sorted(shelf("agentfiles").glob("*.yaml"))}
 
 
-def agent_path(name: str | os.PathLike[str]) -> Path:
-    """The file meant by a path, or by the bare name of a shipped agent (a name never looks into the cwd)."""
+def agent_path(name: str | os.PathLike[str]) -> tuple[Path, bool]:
+    """The file meant by a path, or by the bare name of an agent we ship, and whether it is a shipped one."""
     text = os.fspath(name)
-    if re.fullmatch(r"[A-Za-z0-9_-]+", text) and not Path(text).is_file():
+    if re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        # A bare name never looks into the current folder: a stranger's checkout may have a file `coder`, too.
         shipped = shipped_agents()
         if text not in shipped:
             raise SetupError(f"No agent {text!r}. Shipped: {', '.join(shipped)}; or give the path of a .yaml file.")
-        return shipped[text]
-    return Path(text)
+        return shipped[text], True
+    return Path(text), False
 
 
 def read_regular(path: Path, limit: int) -> bytes:

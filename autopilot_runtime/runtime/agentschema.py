@@ -389,12 +389,9 @@ class AgentSpec(Section):
     """Where it works, and how much it may use."""
     memory: MemorySpec = MemorySpec()
     """When older conversation is summed up."""
-    tools: (
-        list[
-            Annotated[Annotated[Line, Tag("text")] | Annotated[ToolSpecEntry, Tag("map")], Discriminator(_is_mapping)]
-        ]
-        | None
-    ) = None
+    tools: list[
+        Annotated[Annotated[Line, Tag("text")] | Annotated[ToolSpecEntry, Tag("map")], Discriminator(_is_mapping)]
+    ] = list(DEFAULT_TOOLS)
     """Exactly the tools it has. Without this key: the default set. `[]`: none."""
     permissions: list[PermissionRule] = []
     """Rules, in order, on what runs, what asks and what is refused."""
