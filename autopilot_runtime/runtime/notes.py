@@ -18,6 +18,7 @@ from autopilot_runtime.core.protocols import BlockResult, Failure
 
 QUOTED = "(quoted) "
 GONE = "(tag removed)"
+_NOTHING = "Nothing of this block ran."
 
 _GAP = r"[\s_-]*"
 _MARKERS = (
@@ -42,7 +43,8 @@ def defuse(text: str, tag: str) -> str:
     """Foreign text in which nothing can pass for a marker of the runtime. Plain text comes back unchanged."""
     text = printable(text)
     if tag:
-        text = re.sub(rf"#?\b{re.escape(tag.lstrip('#'))}\b", GONE, text, flags=re.IGNORECASE)
+        bare = re.escape(tag.lstrip("#"))
+        text = re.sub(rf"#{bare}|\b{bare}\b", GONE, text, flags=re.IGNORECASE)
     if not _MAY_LOOK.search(text):
         return text
     pieces = _BREAK.split(text)
@@ -143,7 +145,7 @@ def result_message(
 def _failed(failure: Failure, effects: Sequence[str], tag: str) -> str:
     text = defuse(failure.text, tag).strip()
     if failure.kind in ("syntax", "check"):
-        return f"{text}\nNothing of this block ran."
+        return text if _NOTHING in text else f"{text}\n{_NOTHING}"
     if not effects:
         return f"{text}\nNo tool call had taken effect."
     done = "\n".join(f"{n}. {inline(effect, tag)}" for n, effect in enumerate(effects, 1))
