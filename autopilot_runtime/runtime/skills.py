@@ -116,8 +116,10 @@ def _text(path: Path) -> str:
 def _walk(top: Path, depth: int) -> Iterable[tuple[Path, list[str]]]:
     """Folders below `top` with their files, links not followed, hidden folders left out, names in order."""
     for seen, (place, folders, files) in enumerate(os.walk(top), 1):
+        if seen > MAX_FOLDERS:
+            return
         here = Path(place)
-        deep = len(here.relative_to(top).parts) >= depth or seen >= MAX_FOLDERS
+        deep = len(here.relative_to(top).parts) >= depth
         folders[:] = [] if deep else sorted(f for f in folders if f[0] != "." and f not in _SKIPPED)
         yield here, sorted(f for f in files if not (here / f).is_symlink())
 
