@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ class Cassette:
     def take(self, step: int, prompt: str) -> Record | None:
         """The record of this call, or None."""
         total = len(self.records)
-        for index in [*range(self._next, total), *range(self._next)]:
+        for index in chain(range(self._next, total), range(self._next)):
             record = self.records[index]
             if index not in self._used and record.step == step and record.prompt == prompt:
                 self._used.add(index)

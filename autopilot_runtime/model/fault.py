@@ -11,10 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from autopilot_runtime.core.errors import ProviderError, ProviderFault
+from autopilot_runtime.core.secret import Redactor
 
-_SHAPES = re.compile(
-    r"\b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9_\-]{12,}|\bAIza[A-Za-z0-9_\-]{20,}|(?<=Bearer )[^\s\"',]{8,}"
-)
 _CONTEXT = re.compile(
     r"prompt is too long|context.?length|maximum context|context.?window|too many (?:input )?tokens"
     r"|input is too long|input length and|reduce the length|exceeds? the (?:maximum|model).{0,30}(?:tokens|length)",
@@ -58,10 +56,8 @@ class Place:
     mask: Callable[[str], str]
 
     def clean(self, text: str, key: str = "") -> str:
-        """The text without the key, in the forms in which providers echo it."""
-        if len(key) >= 4:
-            text = text.replace(key, "[MASKED]")
-        return self.mask(_SHAPES.sub("[MASKED]", text))
+        """The text without the key, in the forms in which providers echo it, nor anything shaped like one."""
+        return self.mask(Redactor([key] if key else ()).mask(text))
 
     def error(
         self,

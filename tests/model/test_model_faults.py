@@ -73,7 +73,7 @@ async def test_a_refused_key_is_one_error_that_names_the_variable_and_never_the_
     assert len(fake.requests) == 1
     assert error.kind == "auth" and not error.retryable
     assert error.provider in str(error) and error.model in str(error)
-    assert KEY not in repr(error) and KEY not in str(error) and "[MASKED]" in str(error)
+    assert KEY not in repr(error) and KEY not in str(error) and "[secret masked]" in str(error)
     # Neither holds the request, in which the key is: crash reporters walk these.
     assert error.__cause__ is None and error.__context__ is None
 
