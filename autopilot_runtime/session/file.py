@@ -1,0 +1,241 @@
+"""Sessions as files: one JSON document per session, and a journal that makes each step durable at once."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autopilot_runtime.core.errors import SessionConflict, SessionError
+from autopilot_runtime.core.files import write_atomic
+from autopilot_runtime.core.ids import new_id
+from autopilot_runtime.session import journal as journals
+from autopilot_runtime.session.journal import Journal
+from autopilot_runtime.session.name import file_stem, old_file_name
+from autopilot_runtime.session.record import VERSION, Record, as_messages, encode, merged
+from autopilot_runtime.session.stored import Mark, document, joined, listed, mark_of, metadata
+
+
+class FileSession:
+    """The session `session_id` in a folder (default `~/.autopilot/sessions`). Reading never locks; one writes.
+
+    The lock is taken by the first `append` (or `acquire`) and let go by `save`, `reset` or `close`. Who writes
+    after somebody else did, without having loaded that, gets a `SessionConflict`.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        agent_name: str,
+        session_dir: Path | str | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.session_id = session_id
+        self.agent_name = agent_name
+        self.folder = Path(session_dir).expanduser() if session_dir is not None else default_folder()
+        stem = file_stem(session_id)
+        self.path = self.folder / f"{stem}.json"
+        self.journal_path = self.folder / f"{stem}.journal"
+        self._clock = clock
+        self._guard = threading.RLock()
+        self._journal: Journal | None = None
+        self._known: Record | None = None  # what was loaded, without its messages
+        self._mark: Mark = None
+        self._steps_size = 0
+        self._source = self.path
+
+    # ------------------------------------------------------------ reading
+
+    def load(self) -> list[dict[str, Any]]:
+        """The messages: the document's, then those of a run that did not end."""
+        with self._guard, _told(self.path):
+            return self._read().messages
+
+    def extra(self) -> dict[str, Any]:
+        """The runtime's own state, as a copy."""
+        with self._guard, _told(self.path):
+            return copy.deepcopy((self._known or self._read()).extra)
+
+    def exists(self) -> bool:
+        """Whether anything of this session is on disk."""
+        with _told(self.path):
+            return self._place().exists() or journals.read(self.journal_path) is not None
+
+    def metadata(self) -> dict[str, Any] | None:
+        """Everything but messages and extra state, with the number of messages; None when there is no session."""
+        with _told(self.path):
+            steps = journals.read(self.journal_path)
+            return metadata(self._place(), steps) if steps or self._place().exists() else None
+
+    def list_sessions(self) -> list[dict[str, Any]]:
+        """The metadata of every session in the folder, newest first; a damaged one carries an `error`."""
+        with _told(self.folder):
+            if not self.folder.is_dir():
+                return []
+            stems = {path.with_suffix("") for path in self.folder.iterdir() if path.suffix in (".json", ".journal")}
+        found = [one for stem in stems if (one := listed(stem)) is not None]
+        return sorted(found, key=lambda one: (-one["updated_at"], one["session_id"]))
+
+    def _read(self) -> Record:
+        # The journal first: should its writer fold it meanwhile, the document read next has it all.
+        steps = journals.read(self.journal_path)
+        self._source = self._place()
+        stored, self._mark = document(self._source)
+        whole = joined(stored, steps, self.journal_path)
+        self._steps_size = (
+            steps.size if steps is not None and steps.base == (stored.revision if stored else "") else 0
+        )
+        if whole is None:
+            whole = Record(self.session_id, self.agent_name, 0.0, 0.0)
+        self._known = replace(whole, messages=[])
+        return whole
+
+    def _place(self) -> Path:
+        """The document's path; that of an older writer while only that one is there."""
+        old = old_file_name(self.session_id)
+        if old is None or self.path.exists() or not (self.folder / old).is_file():
+            return self.path
+        record, _ = document(self.folder / old)
+        return self.folder / old if record is not None and record.session_id == self.session_id else self.path
+
+    # ------------------------------------------------------------ writing
+
+    def acquire(self) -> None:
+        """Become the one writer, or raise `SessionConflict`. `append` and `save` do it when it was not done."""
+        with self._guard, _told(self.path):
+            if self._journal is not None:
+                return
+            if self._known is None:
+                self._read()
+            make_folder(self.folder)
+            journal = Journal(self.journal_path)
+            try:
+                self._agree(journal)
+            except BaseException:
+                journal.release()
+                raise
+            self._journal = journal
+
+    def _agree(self, journal: Journal) -> None:
+        mark, steps = mark_of(self._source), journals.read(self.journal_path)
+        stale = steps is not None and self._known is not None and steps.base != self._known.revision
+        size = 0 if steps is None or stale else steps.size
+        if mark != self._mark or size != self._steps_size or (self._source != self.path and self.path.exists()):
+            raise SessionConflict(
+                f"Session {self.session_id[:80]!r} was written by somebody else since it was loaded "
+                f"({self._source}). Nothing was overwritten; load it again."
+            )
+        journal.cut(size)
+
+    def append(self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
+        """Add what one step produced; it is on disk when this returns. Keys of `extra` replace, a None removes."""
+        with self._guard, _told(self.journal_path):
+            self.acquire()
+            assert self._journal is not None and self._known is not None
+            now = self._clock()
+            entries: list[dict[str, Any]] = [{"at": now, "messages": as_messages(messages)}]
+            if extra:
+                entries[0]["extra"] = dict(extra)
+            if self._journal.size == 0:
+                head = {"version": VERSION, "session_id": self.session_id, "agent_name": self.agent_name}
+                entries.insert(0, {**head, "base": self._known.revision, "at": now})
+            self._journal.add(*entries)
+            self._steps_size = self._journal.size
+            created = self._known.created_at or now
+            extra_now = merged(self._known.extra, copy.deepcopy(entries[0 if len(entries) == 1 else 1].get("extra")))
+            self._known = replace(self._known, created_at=created, updated_at=now, extra=extra_now)
+
+    def save(self, messages: list[dict[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
+        """Write the whole document, fold the journal into it, and stop being the writer."""
+        with self._guard, _told(self.path):
+            self.acquire()
+            assert self._journal is not None and self._known is not None
+            now = self._clock()
+            known = self._known
+            record = replace(
+                known,
+                session_id=self.session_id,
+                agent_name=self.agent_name,
+                created_at=known.created_at or now,
+                updated_at=now,
+                messages=as_messages(messages),
+                extra=merged(known.extra, extra),
+                revision=new_id("r"),
+                previous=known.revision,
+                version=VERSION,
+            )
+            data = encode(record)
+            self._keep_older(known)
+            write_atomic(self.path, data)
+            if self._source != self.path:
+                self._source.unlink()
+            self._source, self._mark, self._steps_size = self.path, mark_of(self.path), 0
+            self._known = replace(record, messages=[], extra=copy.deepcopy(record.extra))
+            self._journal.remove()
+            self._journal = None
+
+    def _keep_older(self, known: Record) -> None:
+        if self._mark is not None and known.version < VERSION:
+            write_atomic(self._backup(), self._source.read_bytes())
+
+    def _backup(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.v0.bak")
+
+    def reset(self) -> None:
+        """Delete the session. Somebody reading meanwhile sees it whole or not at all."""
+        with self._guard, _told(self.path):
+            if self._journal is None and self._known is None and not self.folder.is_dir():
+                return
+            make_folder(self.folder)
+            journal = self._journal or Journal(self.journal_path)
+            journal.cut(0)
+            for path in (self.path, self._place(), self._backup()):
+                path.unlink(missing_ok=True)
+            journal.remove()
+            self._journal, self._known, self._mark, self._steps_size = None, None, None, 0
+
+    def close(self) -> None:
+        """Stop being the writer; what was appended stays in the journal."""
+        with self._guard:
+            if self._journal is not None:
+                self._journal.release()
+                self._journal = None
+
+    def check_writable(self) -> None:
+        """Make the folder and see that it can be written to: better now than after an hour of work."""
+        with _told(self.folder):
+            make_folder(self.folder)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise SessionError(f"The session folder {self.folder} is read-only; give session_dir= another place.")
+
+
+def default_folder() -> Path:
+    """`~/.autopilot/sessions`."""
+    try:
+        return Path.home() / ".autopilot" / "sessions"
+    except RuntimeError as error:
+        raise SessionError("There is no home folder (HOME is not set); give session_dir=.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """The folder, for its owner alone where it has to be made."""
+    for one in (folder.parent, folder):
+        if not one.is_dir():
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def _told(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SessionError(
+            f"The session at {place} cannot be read or written: {error.strerror or error}. What was saved is intact."
+        ) from error
