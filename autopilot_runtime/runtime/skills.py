@@ -36,13 +36,13 @@ class Skill:
     folder: Path
 
 
-def scan_skills(folders: Iterable[Path]) -> tuple[list[Skill], list[str]]:
-    """The skills in these folders, and warnings. Of two with one name the first found counts.
+def find_skills(folders: Iterable[Path], warnings: list[str] | None = None) -> list[Skill]:
+    """The skills in these folders; of two with one name the first found counts. `warnings` is added to.
 
     Lenient: a skill is left out only when it has no description or its head cannot be read.
     """
     skills: dict[str, Skill] = {}
-    warnings: list[str] = []
+    warnings = [] if warnings is None else warnings
     for folder in folders:
         for file in _skill_files(folder, warnings):
             skill = _read_head(file, warnings)
@@ -52,7 +52,7 @@ def scan_skills(folders: Iterable[Path]) -> tuple[list[Skill], list[str]]:
                 warnings.append(f"{file}: {skill.name!r} is already in {skills[skill.name].folder}; left out")
                 continue
             skills[skill.name] = skill
-    return list(skills.values()), warnings
+    return list(skills.values())
 
 
 def catalogue(skills: Sequence[Skill]) -> str:

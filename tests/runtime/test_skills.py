@@ -8,7 +8,7 @@ import time
 import pytest
 
 from autopilot_runtime.core.errors import ToolError
-from autopilot_runtime.runtime.skills import catalogue, load_skill, resources, scan_skills
+from autopilot_runtime.runtime.skills import catalogue, find_skills, load_skill, resources
 
 
 def make(folder, name, head=None, body="Do it."):
@@ -17,6 +17,11 @@ def make(folder, name, head=None, body="Do it."):
     head = f"name: {name}\ndescription: About {name}." if head is None else head
     (place / "SKILL.md").write_text(f"---\n{head}\n---\n\n{body}\n", encoding="utf-8")
     return place
+
+
+def scan_skills(folders):
+    warnings = []
+    return find_skills(folders, warnings), warnings
 
 
 def test_skills_are_found_listed_and_loaded(tmp_path):
