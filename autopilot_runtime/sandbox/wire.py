@@ -1,0 +1,119 @@
+"""What goes over the pipe between host and worker: length-prefixed JSON frames, and values JSON has no word for.
+
+Runs on both sides; the standard library only. Each side takes the other's frames as hostile: sizes, depths and
+node counts are bounded, and a frame that breaks the rules is a `WireError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import PurePath
+from typing import Any
+
+MAX_FRAME = 32 * 1024 * 1024
+MAX_NODES = 1_000_000
+MAX_DEPTH = 100
+HEAD = 4
+_TAG = "$"
+_SMALL_INT = 1 << 53
+
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+
+
+class WireError(Exception):
+    """A value that cannot travel, or a frame that is not one."""
+
+
+def to_frame(message: dict[str, Any]) -> bytes:
+    """One frame: four bytes of length, then the message as JSON."""
+    body = _encode(message).encode("utf-8", "surrogatepass")
+    if len(body) > MAX_FRAME:
+        raise WireError(f"too large to send: {len(body)} bytes, at most {MAX_FRAME} fit")
+    return len(body).to_bytes(HEAD, "big") + body
+
+
+def from_body(body: bytes) -> dict[str, Any]:
+    """The message of one frame's body."""
+    try:
+        message = _decode(body.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise WireError(f"not a frame: {type(error).__name__}") from None
+    if not isinstance(message, dict):
+        raise WireError("not a frame: no object")
+    return message
+
+
+def pack(value: Any) -> Any:
+    """The value as plain JSON data with tags. Shared parts are written out, so their number is bounded."""
+    return _pack(value, 0, [MAX_NODES])
+
+
+def _pack(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise WireError(f"too large to send: more than {MAX_NODES} parts")
+    if depth > MAX_DEPTH:
+        raise WireError(f"nested too deeply to send: more than {MAX_DEPTH} levels")
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return value if type(value) is str else str.__str__(value)
+    if isinstance(value, int):
+        number = int(value)
+        return number if -_SMALL_INT < number < _SMALL_INT else {_TAG: "int", "v": hex(number)}
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {_TAG: "float", "v": repr(float(value))}
+    if isinstance(value, list):
+        return [_pack(item, depth + 1, left) for item in value]
+    if isinstance(value, dict):
+        return _pack_dict(value, depth, left)
+    if isinstance(value, (tuple, set, frozenset)):
+        kind = "tuple" if isinstance(value, tuple) else "set"
+        return {_TAG: kind, "v": [_pack(item, depth + 1, left) for item in value]}
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {_TAG: "bytes", "v": bytes(value).decode("latin-1")}
+    if isinstance(value, PurePath):
+        return str(value)
+    raise WireError(f"cannot send a {type(value).__name__}: send text, numbers, bytes, lists, tuples, sets or dicts")
+
+
+def _pack_dict(value: dict[Any, Any], depth: int, left: list[int]) -> Any:
+    if all(type(key) is str for key in value) and _TAG not in value:
+        return {key: _pack(item, depth + 1, left) for key, item in value.items()}
+    pairs = [[_pack(key, depth + 1, left), _pack(item, depth + 1, left)] for key, item in value.items()]
+    return {_TAG: "dict", "v": pairs}
+
+
+def unpack(data: Any) -> Any:
+    """The value that `pack` wrote; anything else is a WireError."""
+    try:
+        return _unpack(data, 0)
+    except (KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        raise WireError(f"not a value: {type(error).__name__}") from None
+
+
+def _unpack(data: Any, depth: int) -> Any:
+    if depth > 2 * MAX_DEPTH + 2:
+        raise WireError("not a value: too deep")
+    if isinstance(data, list):
+        return [_unpack(item, depth + 1) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if _TAG not in data:
+        return {key: _unpack(item, depth + 1) for key, item in data.items()}
+    kind, inner = data[_TAG], data["v"]
+    if kind == "int":
+        return int(inner, 16)
+    if kind == "float":
+        return float(inner)
+    if kind == "bytes":
+        return inner.encode("latin-1")
+    if kind == "tuple":
+        return tuple(_unpack(item, depth + 1) for item in inner)
+    if kind == "set":
+        return {_unpack(item, depth + 1) for item in inner}
+    if kind == "dict":
+        return {_unpack(key, depth + 1): _unpack(item, depth + 1) for key, item in inner}
+    raise WireError("not a value: unknown tag")
