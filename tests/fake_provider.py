@@ -288,8 +288,10 @@ class Messages:
     """Anthropic Messages, version 2026-10-21 (and 2023-06-01, which still has a temperature)."""
 
     known = frozenset(
-        ("model", "max_tokens", "messages", "stream", "system", "cache_control", "thinking", "output_config")
-        + ("metadata", "stop_sequences", "service_tier", "tools", "tool_choice", "inference_geo", "speed")
+        (
+            *("model", "max_tokens", "messages", "stream", "system", "cache_control", "thinking", "output_config"),
+            *("metadata", "stop_sequences", "service_tier", "tools", "tool_choice", "inference_geo", "speed"),
+        )
     )
 
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usage, Used
-from autopilot_runtime.model.encode import count, details, head, number, turns
+from autopilot_runtime.model.encode import body, count, details, number
 from autopilot_runtime.model.wire import HttpProvider, Request
 
 _OLD_VERSIONS = ("2023-01-01", "2023-06-01")
@@ -43,7 +43,7 @@ class Anthropic(HttpProvider):
             block: dict[str, Any] = {"type": "text", "text": request.system}
             fields["system"] = [{**block, "cache_control": _EPHEMERAL} if self._keeps("cache_control") else block]
         fields.update(self.settings.extra_body)
-        return b"".join((head(fields), b',"messages":[', turns(request.messages), b"]}"))
+        return body(fields, "messages", request.messages)
 
     def _thinking(self, max_tokens: int) -> dict[str, Any]:
         thinking = self.settings.thinking

@@ -103,6 +103,8 @@ class Record:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Record:
         """The record that `to_line` wrote."""
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
         if value.get("v") != VERSION:
             raise ValueError(f"format version {value.get('v')!r}; this release reads {VERSION}")
         match, usage = value["match"], value.get("usage") or {}
@@ -149,10 +151,8 @@ class Cassette:
         """Append a record: one write of one line, readable by its owner only."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(fd, record.to_line())
-        finally:
-            os.close(fd)
+        with os.fdopen(fd, "ab") as file:
+            file.write(record.to_line())
         self._used.add(len(self.records))
         self.records.append(record)
         self._next = len(self.records)
@@ -190,6 +190,6 @@ def _read(path: Path) -> list[Record]:
             continue
         try:
             records.append(Record.from_dict(json.loads(line)))
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ReplayError(f"{path}:{number}: not a recorded call ({error}).") from error
     return records

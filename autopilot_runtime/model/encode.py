@@ -16,11 +16,6 @@ def dumps(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def head(fields: dict[str, Any]) -> bytes:
-    """The fields of a body as JSON, open at the end so that the messages can follow."""
-    return dumps(fields)[:-1]
-
-
 def content(message: Message) -> bytes:
     """The content as a JSON string that every API takes: never empty, never a lone surrogate."""
     text = message.content
@@ -32,26 +27,31 @@ def content(message: Message) -> bytes:
         return dumps(printable(text))
 
 
-def turns(messages: Sequence[Message]) -> bytes:
-    """`{"role":..,"content":..},...` from contents that were encoded before; neighbours of one role become one turn.
+_OPEN = {"user": b'{"role":"user","content":', "assistant": b'{"role":"assistant","content":'}
 
-    Many chat templates insist on alternating roles; the others do not mind.
+
+def body(fields: dict[str, Any], name: str, messages: Sequence[Message], *, first: bytes = b"") -> bytes:
+    """`{fields..., "name": [first turns]}` out of contents that were encoded before, copied once.
+
+    The turns come last, so that a body begins with the body of the call before it.
+    Neighbours of one role become one turn: many chat templates insist on alternating roles, the others do not mind.
     """
-    pieces: list[bytes] = []
+    pieces = [dumps(fields)[:-1], b',"', name.encode(), b'":[', first]
+    add = pieces.append
     last = ""
     for message in messages:
         encoded = content(message)
         if message.role == last:
-            pieces.append(b"\\n\\n")
-            pieces.append(encoded[1:-1])
+            pieces[-1] = pieces[-1][:-1]  # without its closing quote
+            add(b"\\n\\n")
+            add(encoded[1:])
             continue
         if last:
-            pieces.append(b'"},')
-        pieces.append(b'{"role":"user","content":"' if message.role == "user" else b'{"role":"assistant","content":"')
-        pieces.append(encoded[1:-1])
+            add(b"},")
         last = message.role
-    if last:
-        pieces.append(b'"}')
+        add(_OPEN[last])
+        add(encoded)
+    add(b"}]}" if last else b"]}")
     return b"".join(pieces)
 
 

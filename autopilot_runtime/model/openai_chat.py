@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usage, Used
-from autopilot_runtime.model.encode import count, details, dumps, head, number, turns, with_cost
+from autopilot_runtime.model.encode import body, count, details, dumps, number, with_cost
 from autopilot_runtime.model.settings import Thinking
 from autopilot_runtime.model.wire import HttpProvider, Request
 
@@ -41,7 +41,7 @@ class OpenAIChat(HttpProvider):
             fields["usage"] = {"include": True}  # it then says what the call cost
         fields.update(settings.extra_body)
         system = b'{"role":"system","content":' + dumps(request.system) + b"}," if request.system else b""
-        return b"".join((head(fields), b',"messages":[', system, turns(request.messages), b"]}"))
+        return body(fields, "messages", request.messages, first=system)
 
     def _complaint(self, text: str) -> str | None:
         if self.preset.limit_field == "max_completion_tokens" and "'max_tokens'" in text and "instead" in text:

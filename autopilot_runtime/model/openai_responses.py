@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usage, Used
-from autopilot_runtime.model.encode import count, details, head, number, turns
+from autopilot_runtime.model.encode import body, count, details, number
 from autopilot_runtime.model.wire import HttpProvider, Request
 
 _OPTIONAL = ("temperature", "reasoning", "include")
@@ -35,7 +35,7 @@ class OpenAIResponses(HttpProvider):
         if request.system:
             fields["instructions"] = request.system
         fields.update(settings.extra_body)
-        return b"".join((head(fields), b',"input":[', turns(request.messages), b"]}"))
+        return body(fields, "input", request.messages)
 
     def _complaint(self, text: str) -> str | None:
         return next((field for field in _OPTIONAL if field in text and self._keeps(field)), None)

@@ -42,9 +42,11 @@ async def test_one_bad_moment_is_retried_under_the_same_key(wire: str, status: i
 
 @each_wire
 async def test_a_provider_that_is_down_for_good_is_asked_three_times(wire: str) -> None:
-    with FakeModel(lambda _: Status(500)) as fake:
-        with pytest.raises(ProviderError, match="Gave up after 3 tries") as caught:
-            await talk(settings(fake, wire))
+    with (
+        FakeModel(lambda _: Status(500)) as fake,
+        pytest.raises(ProviderError, match="Gave up after 3 tries") as caught,
+    ):
+        await talk(settings(fake, wire))
     assert len(fake.requests) == 3
     assert (caught.value.kind, caught.value.status) == ("server", 500)
 
@@ -57,18 +59,22 @@ async def test_a_rate_limit_gets_more_patience_but_not_for_ever() -> None:
 
 
 async def test_an_empty_purse_is_not_retried() -> None:
-    with FakeModel([Status(429, "You exceeded your current quota", "insufficient_quota")]) as fake:
-        with pytest.raises(ProviderError, match="quota"):
-            await talk(settings(fake, "chat"))
+    with (
+        FakeModel([Status(429, "You exceeded your current quota", "insufficient_quota")]) as fake,
+        pytest.raises(ProviderError, match="quota"),
+    ):
+        await talk(settings(fake, "chat"))
     assert len(fake.requests) == 1
 
 
 @each_wire
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_key_is_one_error_that_names_the_variable_and_never_the_key(wire: str, status: int) -> None:
-    with FakeModel([Status(status, f"Incorrect API key provided: {KEY}. Bearer {KEY}")]) as fake:
-        with pytest.raises(ProviderError, match="MODEL_TEST_KEY") as caught:
-            await talk(settings(fake, wire))
+    with (
+        FakeModel([Status(status, f"Incorrect API key provided: {KEY}. Bearer {KEY}")]) as fake,
+        pytest.raises(ProviderError, match="MODEL_TEST_KEY") as caught,
+    ):
+        await talk(settings(fake, wire))
     error = caught.value
     assert len(fake.requests) == 1
     assert error.kind == "auth" and not error.retryable
@@ -79,9 +85,11 @@ async def test_a_refused_key_is_one_error_that_names_the_variable_and_never_the_
 
 
 async def test_an_unknown_model_is_one_error_that_names_it() -> None:
-    with FakeModel([Status(404, "model: claude-test")]) as fake:
-        with pytest.raises(ProviderError, match="Check the model name 'claude-test'") as caught:
-            await talk(settings(fake, "anthropic"))
+    with (
+        FakeModel([Status(404, "model: claude-test")]) as fake,
+        pytest.raises(ProviderError, match="Check the model name 'claude-test'") as caught,
+    ):
+        await talk(settings(fake, "anthropic"))
     assert caught.value.kind == "not_found" and len(fake.requests) == 1
 
 
@@ -89,7 +97,7 @@ async def test_a_missing_key_is_said_before_anything_is_sent(monkeypatch: pytest
     monkeypatch.delenv("MODEL_TEST_KEY")
     with FakeModel() as fake:
         provider = connect(settings(fake, "anthropic"))
-        with pytest.raises(SetupError, match="anthropic needs a key: .* MODEL_TEST_KEY is not set"):
+        with pytest.raises(SetupError, match=r"anthropic needs a key: .* MODEL_TEST_KEY is not set"):
             await talk(provider)
     assert fake.requests == []
 
@@ -135,15 +143,14 @@ async def test_a_broken_stream_is_void_and_tried_again(wire: str, how: str, even
     with FakeModel([Broken(how, events), GOOD]) as fake:
         deltas = await talk(settings(fake, wire))
     assert text_of(deltas) == GOOD
-    assert [retry.kind for retry in retries(deltas)][0] in ("connection", "truncated")
+    assert next(retry.kind for retry in retries(deltas)) in ("connection", "truncated")
     assert used(deltas).usage.calls == 1
 
 
 @each_wire
 async def test_a_reply_without_its_end_is_never_whole(wire: str) -> None:
-    with FakeModel(lambda _: Reply("looks finished", finish=False)) as fake:
-        with pytest.raises(ProviderError) as caught:
-            await talk(settings(fake, wire))
+    with FakeModel(lambda _: Reply("looks finished", finish=False)) as fake, pytest.raises(ProviderError) as caught:
+        await talk(settings(fake, wire))
     assert caught.value.kind == "truncated" and len(fake.requests) == 3
 
 
@@ -261,9 +268,11 @@ async def test_the_stop_reasons_of_anthropic(reason: str, ours: str) -> None:
 
 @each_wire
 async def test_a_page_of_some_proxy_is_quoted(wire: str) -> None:
-    with FakeModel([html()]) as fake:
-        with pytest.raises(ProviderError, match=r"HTTP 200, text/html: .*hotel network") as caught:
-            await talk(settings(fake, wire))
+    with (
+        FakeModel([html()]) as fake,
+        pytest.raises(ProviderError, match=r"HTTP 200, text/html: .*hotel network") as caught,
+    ):
+        await talk(settings(fake, wire))
     assert caught.value.kind == "protocol" and len(fake.requests) == 1
 
 
@@ -302,9 +311,8 @@ async def test_a_packed_error_page_is_not_unpacked_either() -> None:
 async def test_a_very_long_reply_passes_and_a_longer_one_is_a_clear_error(wire: str) -> None:
     with FakeModel([Reply("x" * 5_000_000, chunk=50_000)]) as fake:
         assert len(text_of(await talk(settings(fake, wire)))) == 5_000_000
-    with FakeModel([Reply("x" * 20_000)]) as fake:
-        with pytest.raises(ProviderError, match="10,000 characters") as caught:
-            await talk(settings(fake, wire, reply_cap=10_000))
+    with FakeModel([Reply("x" * 20_000)]) as fake, pytest.raises(ProviderError, match="10,000 characters") as caught:
+        await talk(settings(fake, wire, reply_cap=10_000))
     assert caught.value.kind == "too_long" and len(fake.requests) == 1
 
 
@@ -372,9 +380,11 @@ async def test_unreadable_streams_are_tried_again(bad: bytes) -> None:
 
 
 async def test_a_stream_of_nonsense_is_never_mistaken_for_a_reply() -> None:
-    with FakeModel(lambda _: Raw(b"hello I am a web server\n\n", content_type="text/plain")) as fake:
-        with pytest.raises(ProviderError, match="I am a web server") as caught:
-            await talk(settings(fake, "chat"))
+    with (
+        FakeModel(lambda _: Raw(b"hello I am a web server\n\n", content_type="text/plain")) as fake,
+        pytest.raises(ProviderError, match="I am a web server") as caught,
+    ):
+        await talk(settings(fake, "chat"))
     assert caught.value.kind == "protocol"
 
 
