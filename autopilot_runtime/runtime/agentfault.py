@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from autopilot_runtime.runtime.agentschema import PROVIDERS, AgentDocument, closest
+from autopilot_runtime.runtime.agentatoms import PROVIDERS, closest
+from autopilot_runtime.runtime.agentschema import AgentDocument
 from autopilot_runtime.runtime.yamlmarks import Key, Mark, Marked
 
 _FREE = ("output_schema", "extra_body")

@@ -6,21 +6,23 @@ import difflib
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    WithJsonSchema,
-    model_validator,
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from autopilot_runtime.runtime.agentatoms import (
+    Count,
+    Dollars,
+    EnvName,
+    Host,
+    Line,
+    Provider,
+    Seconds,
+    Url,
+    fault,
+    file_name,
+    is_list,
+    is_mapping,
+    shape,
 )
-from pydantic_core import PydanticCustomError
-
-from autopilot_runtime.model.compatible import PRESETS
-
-PROVIDERS = tuple(PRESETS)
 
 # What an agent gets whose file has no `tools:`. semantic_search is not here: its first use indexes the whole
 # workspace, which somebody should have asked for.
@@ -28,99 +30,7 @@ DEFAULT_TOOLS = (
     "read_file", "write_file", "execute", "read_output", "send_input", "terminate_terminal", "find", "ask_user",
     "archive_context", "reveal_context", "list_archived_context",
 )  # fmt: skip
-
-_ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
-_HOST = re.compile(r"(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?\Z")
 _RULE = re.compile(r"([A-Za-z_][\w.]*|\*)(?:\((.*)\))?\Z", re.DOTALL)
-_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null"}
-
-
-def _fault(text: str, key: str = "") -> PydanticCustomError:
-    # The text may hold braces of the user's own: it goes in as data, never as a template.
-    return PydanticCustomError("said", "{said}", {"said": text, "key": key})
-
-
-def closest(word: str, known: list[str]) -> str:
-    """`; did you mean 'x'?` when something known is near, else nothing."""
-    near = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
-    return next((f"; did you mean {k!r}?" for k in known if near and k.lower() == near[0]), "")
-
-
-def _env_name(value: str) -> str:
-    # Never with the value in the text: what is not a variable's name here is often a pasted key.
-    if not re.match(_ENV_NAME, value) or len(value) > 100 or re.match(r"(sk|ghp|gho|pypi|hf|xox.)[-_]", value):
-        raise _fault(
-            "this is not the name of an environment variable; if it is the key itself, put the key into a "
-            "variable and the variable's name here"
-        )
-    return value
-
-
-def _provider(value: str) -> str:
-    if value in PROVIDERS or value in _third_party():
-        return value
-    known = list(PROVIDERS)
-    raise _fault(f"{value[:60]!r} is not one of {', '.join(known)}{closest(value, known)}")
-
-
-def _third_party() -> set[str]:
-    # Imported and searched only for a name we do not know: the search reads the whole of site-packages.
-    from importlib.metadata import entry_points
-
-    return {found.name for found in entry_points(group="autopilot_runtime.providers")}
-
-
-def _url(value: str) -> str:
-    if not re.match(r"https?://[^\s/]+", value):
-        raise _fault(f"expected an address like https://host/v1, got {value[:80]!r}")
-    if "@" in value.split("//", 1)[1].split("/", 1)[0]:
-        raise _fault("an address with a user or password in it; use api_key_env for the key")
-    return value
-
-
-def _host(value: str) -> str:
-    if not _HOST.match(value) or len(value) > 253:
-        raise _fault(f"expected a host like pypi.org or *.example.com, got {value[:80]!r} (no https://, no path)")
-    return value
-
-
-def _one_line(value: str) -> str:
-    if not value.strip() or not value.isprintable():
-        raise _fault("expected one line of text that is not empty")
-    return value
-
-
-def _file_name(value: str) -> str:
-    if not value or "/" in value or "\\" in value or value in (".", ".."):
-        raise _fault(f"expected the plain name of a file such as AGENTS.md, got {value[:80]!r}")
-    return value
-
-
-def _schema(value: dict[str, Any]) -> dict[str, Any]:
-    kind = value.get("type")
-    for one in kind if isinstance(kind, list) else [kind]:
-        if one is not None and one not in _TYPES:
-            known = sorted(_TYPES)
-            raise _fault(f"type: {str(one)[:40]!r} is not one of {', '.join(known)}{closest(str(one), known)}")
-    return value
-
-
-def _is_list(value: Any) -> str:
-    return "list" if isinstance(value, list) else "one"
-
-
-def _is_mapping(value: Any) -> str:
-    return "map" if isinstance(value, dict | BaseModel) else "text"
-
-
-EnvName = Annotated[str, AfterValidator(_env_name), WithJsonSchema({"type": "string", "pattern": _ENV_NAME})]
-Provider = Annotated[str, AfterValidator(_provider), WithJsonSchema({"type": "string", "enum": list(PROVIDERS)})]
-Url = Annotated[str, AfterValidator(_url)]
-Host = Annotated[str, AfterValidator(_host)]
-Line = Annotated[str, AfterValidator(_one_line)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Dollars = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -191,7 +101,7 @@ class ModelSpec(Section):
     timeout: Seconds | None = None
     """Seconds without a byte from the provider before the call is tried again."""
     fallbacks: list[
-        Annotated[Annotated[Line, Tag("text")] | Annotated[FallbackSpec, Tag("map")], Discriminator(_is_mapping)]
+        Annotated[Annotated[Line, Tag("text")] | Annotated[FallbackSpec, Tag("map")], Discriminator(is_mapping)]
     ] = []
     """Models to go on with when this one is down: names at the same provider, or whole entries."""
     retries: Annotated[int, Field(ge=1, le=20)] = 3
@@ -209,7 +119,7 @@ class SandboxSpec(Section):
     """Confine shells when the system can (auto), refuse to start when it cannot (required), or never (off)."""
     network: Annotated[
         Annotated[Literal["off", "on"], Tag("one")] | Annotated[list[Host], Tag("list")],
-        Discriminator(_is_list),
+        Discriminator(is_list),
     ] = "off"
     """Network of confined shells: off, on, or only these hosts."""
     writable: list[Line] = []
@@ -289,7 +199,7 @@ class ToolConfig(Section):
         for key in self.model_extra or {}:
             near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.85)
             if near:
-                raise _fault(f"unknown key {key[:60]!r}; did you mean {near[0]!r}?", key)
+                raise fault(f"unknown key {key[:60]!r}; did you mean {near[0]!r}?", key)
         return self
 
 
@@ -316,9 +226,9 @@ class PermissionRule(Section):
     def _exactly_one(self) -> PermissionRule:
         given = [k for k in ("allow", "ask", "deny") if getattr(self, k) is not None]
         if len(given) != 1:
-            raise _fault("a rule has exactly one of allow, ask, deny; write one list item for each rule")
+            raise fault("a rule has exactly one of allow, ask, deny; write one list item for each rule")
         if not _RULE.match(self.rule):
-            raise _fault(f"expected tool or tool(pattern), got {self.rule[:80]!r}; for example execute(pytest *)")
+            raise fault(f"expected tool or tool(pattern), got {self.rule[:80]!r}; for example execute(pytest *)")
         return self
 
     @property
@@ -369,7 +279,7 @@ class McpServerSpec(Section):
     @model_validator(mode="after")
     def _one_way(self) -> McpServerSpec:
         if (self.command is None) == (self.url is None):
-            raise _fault("a server has either `command:` (started here) or `url:` (running elsewhere)")
+            raise fault("a server has either `command:` (started here) or `url:` (running elsewhere)")
         return self
 
 
@@ -390,16 +300,16 @@ class AgentSpec(Section):
     memory: MemorySpec = MemorySpec()
     """When older conversation is summed up."""
     tools: list[
-        Annotated[Annotated[Line, Tag("text")] | Annotated[ToolSpecEntry, Tag("map")], Discriminator(_is_mapping)]
+        Annotated[Annotated[Line, Tag("text")] | Annotated[ToolSpecEntry, Tag("map")], Discriminator(is_mapping)]
     ] = list(DEFAULT_TOOLS)
     """Exactly the tools it has. Without this key: the default set. `[]`: none."""
     permissions: list[PermissionRule] = []
     """Rules, in order, on what runs, what asks and what is refused."""
-    instructions: list[Annotated[str, AfterValidator(_file_name)]] = ["AGENTS.md"]
+    instructions: list[Annotated[str, AfterValidator(file_name)]] = ["AGENTS.md"]
     """Files with project instructions, looked for from the repository's root down to work_dir. `[]`: none."""
     skills: list[Line] = []
     """Folders with skills (each a folder with a SKILL.md)."""
-    output_schema: Annotated[dict[str, Any], AfterValidator(_schema)] | None = None
+    output_schema: Annotated[dict[str, Any], AfterValidator(shape)] | None = None
     """JSON Schema the final answer must fit."""
     mcp_servers: dict[ServerName, McpServerSpec] = {}
     """MCP servers whose tools it may use as server.tool(...)."""

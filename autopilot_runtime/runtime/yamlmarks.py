@@ -1,12 +1,11 @@
 """Read YAML into plain data and keep the place of every key and value, so that errors can point at it.
 
-YAML 1.2: `on`, `off`, `yes` and `no` are text, keys are always text, a date is text. Built on the parser's
+Built on the parser's
 events, not on its tree: depth, size and aliases are bounded while reading, so a bomb never gets built.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,21 +24,15 @@ from yaml.events import (
 )
 
 from autopilot_runtime.core.errors import AgentFileError
+from autopilot_runtime.runtime.yamlfault import decode, point_at, syntax_fault
+from autopilot_runtime.runtime.yamlplain import plain
 
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 20_000  # counted with every alias expanded
 
 Key = tuple[str | int, ...]
 
 _CORE = "tag:yaml.org,2002:"
-_NULL = {"", "~", "null", "Null", "NULL"}
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]+\Z")
-_BASED = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,90 +55,22 @@ class Marked:
 
 def load_marked(raw: bytes, name: str) -> Marked:
     """Plain data with marks. Raises `AgentFileError`: `name:line:column: what`, with the line and a caret."""
-    text = _decode(raw, name)
+    text = decode(raw, name)
     builder = _Builder(name, text)
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         for event in yaml.parse(text, Loader=loader):
             builder.take(event)
     except yaml.YAMLError as error:
-        builder.problems.append(_syntax(error, name, text))
+        builder.problems.append(syntax_fault(error, name, text))
     if builder.problems:
         raise AgentFileError(builder.problems)
     return Marked(builder.root, builder.marks)
 
 
-def point_at(name: str, text: str, line: int, *, column: int, what: str) -> str:
-    """`name:line:column: what`, then the line itself and a caret under the place."""
-    source = text.split("\n")[line - 1 : line]
-    head = f"{name}:{line}:{column}: {what}"
-    if not source:
-        return head
-    start = max(0, column - 60)
-    shown = source[0][start : start + 100].rstrip("\r\n").replace("\t", " ")
-    shown = "".join(c if c.isprintable() else "?" for c in shown)
-    gutter = f"{line:>5} | "
-    return f"{head}\n{gutter}{shown}\n{' ' * 5} | {' ' * (column - 1 - start)}^"
-
-
-def _decode(raw: bytes, name: str) -> str:
-    if len(raw) > MAX_BYTES:
-        raise AgentFileError([f"{name}:1:1: the file has {len(raw):,} bytes; {MAX_BYTES:,} are allowed"])
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise AgentFileError([f"{name}:1:1: the file is UTF-16; save it as UTF-8"])
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
-        raise AgentFileError(
-            [f"{name}:{line}:{column}: byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"]
-        ) from None
-    bad = _CONTROL.search(text)
-    if bad:
-        line, column = _place(text, bad.start())
-        what = f"character U+{ord(bad.group()):04X} is not allowed in YAML; remove it"
-        raise AgentFileError([point_at(name, text, line, column=column, what=what)])
-    return text
-
-
 def _where(event: Event) -> tuple[int, int]:
     mark = event.start_mark
     return (mark.line + 1, mark.column + 1) if mark else (1, 1)
-
-
-def _place(text: str, index: int) -> tuple[int, int]:
-    return text.count("\n", 0, index) + 1, index - (text.rfind("\n", 0, index) + 1) + 1
-
-
-def _syntax(error: yaml.YAMLError, name: str, text: str) -> str:
-    """The parser's own complaint, with what usually causes it."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    said = getattr(error, "problem", None) or str(error).splitlines()[0]
-    if mark is None:
-        return f"{name}:1:1: {said}"
-    line, column = mark.line + 1, mark.column + 1
-    lines = text.split("\n")
-    if (
-        line > len(lines) or not lines[line - 1].strip()
-    ):  # the end of the file: show the last line that says something
-        line = next((n for n in range(min(line, len(lines)), 0, -1) if lines[n - 1].strip()), 1)
-        column = len(lines[line - 1].rstrip()) + 1
-    what = said
-    here = lines[line - 1]
-    if "\t" in here[: len(here) - len(here.lstrip())] or (here[column - 1 : column] == "\t"):
-        what = f"a tab; YAML is indented with spaces ({said})"
-        column = here.index("\t") + 1
-    elif "quoted scalar" in str(getattr(error, "context", "")):
-        opened = getattr(error, "context_mark", None)
-        what = f"a quote is opened and never closed ({said})"
-        if opened is not None:
-            line, column = opened.line + 1, opened.column + 1
-    elif "mapping values are not allowed" in said:
-        what = f"{said}: a value with ': ' in it needs quotes, or this line is indented too far"
-    elif "expected <block end>" in said or "did not find expected key" in said:
-        what = f"{said}: check the indentation; keys of one section start in one column"
-    return point_at(name, text, line, column=column, what=what)
 
 
 @dataclass(slots=True)
@@ -215,11 +140,11 @@ class _Builder:
     def _resolve(self, event: ScalarEvent) -> Any:
         tag = event.tag
         if tag is None or tag == "!":
-            return _plain(event.value) if event.implicit[0] else event.value
+            return plain(event.value) if event.implicit[0] else event.value
         kind = tag.removeprefix(_CORE)
         if kind == "str":
             return event.value
-        value = _plain(event.value)
+        value = plain(event.value)
         wanted = {"int": int, "float": float, "bool": bool, "null": type(None)}.get(kind)
         if wanted is None or tag == kind:
             raise self._stop(event, f"the tag {_shown_tag(tag)} is not allowed; only plain data is read")
@@ -298,24 +223,6 @@ class _Builder:
             self.marks[path] = Mark(line, column, *top.key_at)
             top.key = None
         return path
-
-
-def _plain(text: str) -> Any:
-    """An unquoted scalar by the YAML 1.2 core schema."""
-    if text in _NULL:
-        return None
-    if text in _BOOL:
-        return _BOOL[text]
-    if _INT.match(text) and len(text) <= 300:
-        return int(text)
-    if _BASED.match(text) and len(text) <= 300:
-        return int(text[2:], 8 if text[1] == "o" else 16)
-    if _FLOAT.match(text) and len(text) <= 300:
-        return float(text)
-    special = _SPECIAL.match(text)
-    if special:
-        return float((special.group(1) or "") + (special.group(2) or special.group(3)))
-    return text
 
 
 def _shown_tag(tag: str) -> str:
