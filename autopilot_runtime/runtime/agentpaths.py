@@ -13,6 +13,7 @@ from autopilot_runtime.core.errors import SetupError
 
 MAX_PROMPT_BYTES = 256 * 1024
 _PROMPT_ENDINGS = (".md", ".markdown", ".txt")
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class PathFault(Exception):
@@ -47,7 +48,7 @@ def agent_path(name: str | os.PathLike[str]) -> tuple[Path, bool]:
 
 def read_regular(path: Path, limit: int) -> bytes:
     """At most `limit` + 1 bytes of a regular file; a FIFO or device raises instead of hanging."""
-    fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    fd = os.open(path, os.O_RDONLY | _FLAGS)
     with os.fdopen(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(f"{path} is not a regular file")
