@@ -56,7 +56,7 @@ class Fence:
     def shown(self) -> str:
         """The line as it can be quoted in a message."""
         run = self.char * self.count if self.count <= 12 else f"{self.char * 3}...({self.count})"
-        return (run + self.rest.strip())[:60]
+        return run + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in self.rest.strip()[:48])
 
     def reaches(self, other: Fence) -> bool:
         """Whether this line is long enough, and of the right character, to close what `other` opened."""

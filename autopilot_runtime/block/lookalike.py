@@ -41,17 +41,20 @@ def _inspect(info: str) -> tuple[str, str] | None:
     if word is None:
         near = difflib.get_close_matches(plain, RUNTIME_WORDS, n=1, cutoff=0.88) if 7 <= len(plain) <= 12 else []
         return (near[0], f"the word is spelt {plain!r}") if near else None
-    at = next((i for i, char in enumerate(info) if i >= len(word) or char != word[i]), len(info))
-    if at >= len(info):
-        return None
+    return word, _difference(info, word)
+
+
+def _difference(info: str, word: str) -> str:
+    """What stands where `info` first departs from `word`."""
+    at = next((i for i, char in enumerate(info) if char != word[i : i + 1]), len(info))
     if at == len(word):
         after = info[at:].strip(" \t")
-        strange = not after[:1].isascii() or not after[:1].isprintable()
-        return word, f"{named(after[0])} follows the word" if strange else f"{after[:20]!r} follows the word"
+        plain = after[0].isascii() and after[0].isprintable()
+        return f"{after[:20]!r} follows the word" if plain else f"{named(after[0])} follows the word"
     char = info[at]
     if char.isascii() and char.isalpha():
-        return word, "the word must be written in small letters"
-    return word, f"{named(char)} stands at character {at + 1} of it"
+        return "the word must be written in small letters"
+    return f"{named(char)} stands at character {at + 1} of it"
 
 
 def near_word(rest: str) -> tuple[str, str] | None:

@@ -61,6 +61,7 @@ class ReplyParser:
         self._control_line = 0
         self._payloads: list[Payload] = []
         self._problems: list[Problem] = []
+        self._early: list[Problem] = []  # told only if a control block follows; else it is a chat with examples
         self._kinds: Counter[str] = Counter()
 
     def feed(self, chunk: str) -> list[Piece]:
@@ -145,6 +146,8 @@ class ReplyParser:
             self._report(explain.two_controls(self._control_line, self._line))
             return "second control block"
         self._control_line = self._line
+        for early in self._early[:_MOST_OF_A_KIND]:
+            self._report(early)
         self._shown.mark("opened")
         return "control block"
 
@@ -159,7 +162,7 @@ class ReplyParser:
         if near:
             self._report(explain.look_alike(self._line, *near))
         elif name:
-            self._report(explain.early_payload(self._line, name))
+            self._early.append(explain.early_payload(self._line, name))
 
     def _inside(self, block: _Block, fence: Fence, line: str) -> None:
         """A fence line in an open block: its end, the beginning or end of a nested one, or content."""

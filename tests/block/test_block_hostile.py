@@ -253,6 +253,25 @@ def test_a_look_alike_never_runs_and_says_which_character(opening, says):
     hint.text.encode("ascii")
 
 
+NEARLY = st.lists(
+    st.one_of(
+        st.sampled_from(["```", "~~~", "`", "codepilot", "autopilot", "code", "pilot", " ", "о", "і"]),
+        st.characters(),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@settings(max_examples=500)
+@given(NEARLY, NEARLY)
+def test_only_the_exact_line_opens_a_control_block(before, after):
+    reply = parse_reply(f"{before}codepilot{after}\nx()\n```\n")
+    if reply.control is not None and reply.control.line == 1:
+        line = reply.text.split("\n")[0].rstrip(" \t\r")
+        assert line.lstrip("`" if line[0] == "`" else "~") in ("codepilot", "autopilot")
+    assert all(one.text.replace("\n", "").isprintable() for one in reply.problems)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -198,6 +198,10 @@ def test_a_payload_before_the_control_block_is_display_and_said():
     assert faults(reply) == [("hint", "early_payload", 1)]
 
 
+def test_a_chat_answer_may_show_files_by_name():
+    assert parse_reply("Put this there:\n```python filename=a.py\nx\n```\n").problems == ()
+
+
 def test_indented_fences_are_text():
     text = "1. Like this:\n   ```python\n   x\n  ```\n\n```codepilot\nx()\n```\n"
     reply = parse_reply(text)
