@@ -1,0 +1,74 @@
+"""A tiny process that outlives a killed host just long enough to end its shells and remove their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+
+from autopilot_runtime.shell.tree import MARKER
+
+# Reads until the host's end of the pipe closes, however the host ended. $1: marker, $2: folder.
+_SCRIPT = """
+trap '' HUP INT TERM QUIT
+read -r _
+for round in 1 2 3 4 5; do
+  found=
+  for file in $(grep -lzs "^$1" /proc/[0-9]*/environ); do
+    pid=${file#/proc/}; pid=${pid%/environ}
+    kill -9 "$pid" 2>/dev/null && found=1
+  done
+  [ "$found" ] || break
+done
+rm -rf -- "$2"
+"""
+_REAP_SECONDS = 3.0
+
+
+class Guard:
+    """Watches this process. `close` (or our death) makes it sweep what still carries the pool's marker."""
+
+    def __init__(self, pool_id: str, folder: str) -> None:
+        self.pid: int | None = None
+        self._pipe: int | None = None
+        shell = shutil.which("sh")
+        if shell is None or not sys.platform.startswith("linux"):
+            return  # elsewhere closing the terminals hangs them up; there is no /proc to sweep
+        reader, writer = os.pipe()
+        try:
+            self.pid = os.posix_spawn(
+                shell,
+                ["sh", "-c", _SCRIPT, "autopilot-guard", f"{MARKER}={pool_id}/", folder],
+                {"PATH": "/usr/local/bin:/usr/bin:/bin"},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, reader, 0),
+                ],
+                setsid=True,
+            )
+            self._pipe = writer
+        except BaseException:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+
+    def release(self) -> None:
+        """Let it sweep, without waiting. Safe to call twice."""
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            os.close(pipe)
+
+    def close(self) -> None:
+        """Let it sweep, and reap it. Blocks for some milliseconds: call it on a thread."""
+        self.release()
+        pid, self.pid = self.pid, None
+        if pid is None:
+            return
+        deadline = time.monotonic() + _REAP_SECONDS
+        with contextlib.suppress(ChildProcessError):  # the host ignores SIGCHLD: the kernel reaped it
+            while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+                time.sleep(0.005)

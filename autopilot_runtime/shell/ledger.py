@@ -1,0 +1,171 @@
+"""The books of one terminal: which command runs, what it wrote, how it ended. Pure: no files, no clock of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from autopilot_runtime.shell.clean import SCREEN_BYTES, cap, readable
+from autopilot_runtime.shell.marks import Mark, MarkDecoder, Report, ReportDecoder
+from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, Mode, Status
+from autopilot_runtime.shell.transcript import Transcript, View
+
+STARTING = 0
+
+
+@dataclass(slots=True)
+class Command:
+    """One command on its way."""
+
+    number: int
+    text: str
+    began: float
+    output: Transcript
+    ended: float | None = None
+    report: Report | None = None
+    marked: bool = False
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Takes bytes and reports in, in any chunks; says when a command has ended and what it showed."""
+
+    name: str
+    cwd: str
+    clock: Callable[[], float]
+    max_chars: int = 20_000
+    rows: int = ROWS
+    columns: int = COLUMNS
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    exit_code: int | None = None
+    exit_signal: str = ""
+    last_output: float = 0.0
+    newline_returns: bool = True
+    command: Command = field(init=False)
+    _marks: MarkDecoder = field(init=False)
+    _reports: ReportDecoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._marks, self._reports = MarkDecoder(self.nonce), ReportDecoder(self.nonce)
+        self.command = Command(STARTING, "", self.clock(), Transcript())
+
+    # ---------------------------------------------------------------- what comes in
+
+    def begin(self, text: str) -> int:
+        """A command starts. What arrived unseen since the last one stays in front of its output."""
+        last = self.command
+        first = last.output.delta() if last.number != STARTING else View(b"", 0, b"")
+        output = Transcript(first.head + first.tail)
+        self.command = Command(last.number + 1, text, self.clock(), output)
+        return self.command.number
+
+    def heard(self, data: bytes) -> None:
+        """Bytes from the terminal."""
+        self.last_output = self.clock()
+        for piece in self._marks.feed(data):
+            if isinstance(piece, bytes):
+                self.command.output.add(piece)
+            elif piece.kind == "D" and piece.value == str(self.command.number):
+                self._mark()
+            elif piece.kind == "X":
+                self._leave(piece)
+
+    def told(self, data: bytes) -> None:
+        """Bytes from the private pipe."""
+        for report in self._reports.feed(data):
+            if report.number == self.command.number and self.command.report is None:
+                self.command.report = report
+                self.cwd = report.cwd
+                self._settle()
+
+    def exited(self, code: int | None, signal: str = "") -> None:
+        """The shell is gone."""
+        self.command.output.add(self._marks.flush())
+        self.exit_code, self.exit_signal = code, signal
+        if self.command.ended is None:
+            self.command.ended = self.clock()
+
+    def _mark(self) -> None:
+        if self.command.number == STARTING:
+            self.command.output = Transcript()  # greetings of the shell and the terminal
+        self.command.marked = True
+        self._settle()
+
+    def _leave(self, mark: Mark) -> None:
+        if mark.value.startswith("/"):
+            self.cwd = mark.value
+
+    def _settle(self) -> None:
+        if self.command.report is not None and self.command.marked and self.command.ended is None:
+            self.command.ended = self.clock()
+
+    def settle_unmarked(self) -> None:
+        """The report came but its mark in the output did not (something emptied the terminal): believe the report."""
+        self.command.marked = True
+        self._settle()
+
+    # ---------------------------------------------------------------- what can be said
+
+    @property
+    def gone(self) -> bool:
+        return self.exit_code is not None or bool(self.exit_signal)
+
+    @property
+    def running(self) -> bool:
+        return self.command.ended is None
+
+    @property
+    def awaits_mark(self) -> bool:
+        """The shell said the command is over, but not all of its output has been read."""
+        return self.running and self.command.report is not None
+
+    @property
+    def status(self) -> Status:
+        if self.running:
+            return "running"
+        return "completed" if self.command.report is not None else "exited"
+
+    @property
+    def return_code(self) -> int | None:
+        if self.running:
+            return None
+        return self.command.report.return_code if self.command.report else self.exit_code
+
+    def elapsed(self) -> float:
+        """Seconds the newest command took, or has taken so far."""
+        ended = self.command.ended
+        return (self.clock() if ended is None else ended) - self.command.began
+
+    def look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
+        """What one look sees; everything up to here counts as seen afterwards."""
+        output = self.command.output
+        view = output.delta() if mode == "delta" else output.full()
+        text = readable(
+            view,
+            screen=output.last(SCREEN_BYTES) if output.in_screen else b"",
+            rows=self.rows,
+            columns=self.columns,
+            newline_returns=self.newline_returns,
+        )
+        text, _ = cap(text.strip("\n"), self.max_chars)
+        output.mark_read()
+        return CommandResult(
+            session_id=self.name,
+            status=self.status,
+            return_code=self.return_code,
+            cwd=self.cwd,
+            elapsed=self.elapsed(),
+            output=text,
+            mode=mode,
+            number=self.command.number,
+            total_bytes=output.total,
+            dropped_bytes=view.dropped,
+            notes=notes + self._end_notes(),
+        )
+
+    def _end_notes(self) -> tuple[str, ...]:
+        if self.status != "exited":
+            return ()
+        how = f"killed by {self.exit_signal}" if self.exit_signal else f"exit code {self.exit_code}"
+        return (f"the shell ended, {how}; the next execute starts a fresh one in the same folder",)

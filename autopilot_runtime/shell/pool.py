@@ -1,0 +1,217 @@
+"""The terminals of one runtime, by name. `main` is always there; its shell starts at first use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from autopilot_runtime.core.errors import RuntimeClosed, ToolError
+from autopilot_runtime.shell.environ import child_environment
+from autopilot_runtime.shell.guard import Guard
+from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, Terminal, TerminalState
+from autopilot_runtime.shell.tree import kill_tree
+
+MAIN = "main"
+_MOST_TERMINALS = 32
+
+
+class TerminalPool:
+    """Named terminals in `work_dir`. Two pools share nothing: no shell, no folder, no name."""
+
+    def __init__(
+        self,
+        work_dir: str | os.PathLike[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        shell: str | None = None,
+        size: tuple[int, int] = (ROWS, COLUMNS),
+        max_output_chars: int = 20_000,
+        most: int = _MOST_TERMINALS,
+    ) -> None:
+        self.work_dir = str(Path(work_dir).absolute())
+        self.env = dict(env) if env is not None else child_environment(os.environ)
+        self.max_output_chars = max_output_chars
+        self._id = secrets.token_hex(8)
+        self._shell = shell
+        self._size = size
+        self._most = most
+        self._terminals: dict[str, Terminal] = {}
+        self._count = 0
+        self._run_dir: Path | None = None
+        self._guard: Guard | None = None
+        self._closed = False
+        self._owner = os.getpid()
+        self._starting = asyncio.Lock()
+
+    # ---------------------------------------------------------------- what tools ask for
+
+    async def execute(
+        self,
+        session_id: str,
+        command: str,
+        timeout: float = 10,
+        new_terminal: bool = False,
+        shell: str | None = None,
+    ) -> CommandResult:
+        """Run a command in a terminal; after `timeout` seconds it goes on and the result says `running`."""
+        if not command.strip():
+            raise ToolError("The command is empty; nothing was run.")
+        terminal, note = await self._ready(session_id, new_terminal=new_terminal, shell=shell)
+        result = await terminal.run(command, timeout=_checked(timeout))
+        return replace(result, notes=(note, *result.notes)) if note else result
+
+    async def read_output(self, session_id: str, timeout: float = 5) -> CommandResult:
+        """New output of the newest command, waited for; all of it when it has ended and nothing is new."""
+        return await self._existing(session_id).read(timeout=_checked(timeout))
+
+    async def send_input(self, session_id: str, text: str, timeout: float = 5) -> CommandResult:
+        """Type into the running command. An idle terminal refuses: nothing typed is ever run by the shell itself."""
+        return await self._existing(session_id).send(text, timeout=_checked(timeout))
+
+    async def terminate(self, session_id: str) -> TerminalState:
+        """Kill a terminal and everything it started; gives what it was doing."""
+        terminal = self._existing(session_id)
+        state = terminal.state()
+        del self._terminals[session_id]
+        await terminal.close()
+        return state
+
+    def resize(self, session_id: str, rows: int, columns: int) -> None:
+        """Give a terminal another size."""
+        self._existing(session_id).resize(rows, columns)
+
+    def snapshot(self) -> list[TerminalState]:
+        """All terminals as they are now, `main` first."""
+        states = [terminal.state() for terminal in self._terminals.values()]
+        if MAIN not in self._terminals:
+            states.insert(0, TerminalState(MAIN, None, "not started", self.work_dir, self._shell or "default"))
+        return states
+
+    def running(self, session_id: str) -> str | None:
+        """The command that runs in a terminal now; None when it is idle, dead or unknown."""
+        terminal = self._terminals.get(session_id)
+        return terminal.state().command if terminal is not None and terminal.running else None
+
+    def kill(self) -> None:
+        """End everything all terminals run, now, without waiting (abort). The next command gets a fresh shell."""
+        if self._terminals:
+            kill_tree(f"{self._id}/", [t.pid for t in self._terminals.values() if t.alive and t.pid])
+
+    async def close(self) -> None:
+        """Kill and reap everything, remove the pool's folder. A closed pool refuses commands."""
+        self._closed = True
+        if os.getpid() != self._owner:
+            return  # a forked copy must not touch what belongs to its parent
+        terminals, self._terminals = self._terminals, {}
+        for terminal in terminals.values():
+            await terminal.close()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            await asyncio.to_thread(guard.close)
+        folder, self._run_dir = self._run_dir, None
+        if folder is not None:
+            await asyncio.to_thread(kill_tree, f"{self._id}/")
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # ---------------------------------------------------------------- finding and starting
+
+    def _existing(self, session_id: str) -> Terminal:
+        self._check_usable()
+        terminal = self._terminals.get(session_id)
+        if terminal is not None:
+            return terminal
+        if session_id == MAIN:
+            raise ToolError(f"Terminal {MAIN!r} has not run anything yet. Use execute({MAIN!r}, command).")
+        raise ToolError(f"There is no terminal {session_id!r}. {self._known()}")
+
+    async def _ready(self, session_id: str, *, new_terminal: bool, shell: str | None) -> tuple[Terminal, str]:
+        """A living terminal for a command, and what the caller should know about it."""
+        self._check_usable()
+        old = self._terminals.get(session_id)
+        if old is None and session_id != MAIN and not new_terminal:
+            raise ToolError(f"There is no terminal {session_id!r}. {self._known()} To open it: new_terminal=True.")
+        if old is None:
+            return await self._open(session_id, self.work_dir, shell or self._shell), ""
+        if old.alive:
+            if shell not in (None, old.shell):
+                raise ToolError(
+                    f"Terminal {session_id!r} runs {old.shell}, not {shell}. Open another with new_terminal=True."
+                )
+            return (
+                old,
+                "this terminal was already open, so it was used as it is" if new_terminal and not old.running else "",
+            )
+        fresh = await self._open(session_id, old.cwd, shell or old.shell)
+        await old.close()
+        note = "the shell had ended; this is a fresh one in the same folder"
+        if fresh.cwd != old.cwd:
+            note = f"the shell had ended and its folder {old.cwd} is gone; this is a fresh one in {fresh.cwd}"
+        return fresh, note
+
+    async def _open(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
+        if not session_id or len(session_id) > 100 or not session_id.isprintable():
+            raise ToolError("A terminal's name is 1 to 100 printable characters.")
+        async with self._starting:
+            if session_id not in self._terminals and len(self._terminals) >= self._most:
+                raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
+            self._count += 1
+            folder = cwd if Path(cwd).is_dir() else self.work_dir
+            terminal = self._make(session_id, folder, shell)
+            await terminal.start()
+            if self._closed:
+                await terminal.close()
+                raise RuntimeClosed("The terminals were closed while a shell was starting.")
+            self._terminals[session_id] = terminal
+        return terminal
+
+    def _make(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
+        marker = f"{self._id}/{self._count}"
+        if sys.platform == "win32":
+            # Imported here: each of the two modules can only be loaded on its own system.
+            from autopilot_runtime.shell.windows import WindowsTerminal
+
+            return WindowsTerminal(
+                session_id, cwd=cwd, env=self.env, run_dir=self._folder(), marker=marker, shell=shell,
+                size=self._size, max_chars=self.max_output_chars,
+            )  # fmt: skip
+        from autopilot_runtime.shell.posix import PosixTerminal
+
+        return PosixTerminal(
+            session_id, cwd=cwd, env=self.env, run_dir=self._folder(), marker=marker, shell=shell,
+            size=self._size, max_chars=self.max_output_chars,
+        )  # fmt: skip
+
+    def _folder(self) -> Path:
+        """The private folder (0700, unpredictable) of command files, made with the first terminal."""
+        if self._run_dir is None:
+            self._run_dir = Path(tempfile.mkdtemp(prefix="autopilot-"))
+            self._guard = Guard(self._id, str(self._run_dir))
+            # A pool nobody closed and nobody holds: let the guard end what it left.
+            weakref.finalize(self, self._guard.release)
+        return self._run_dir
+
+    def _known(self) -> str:
+        names = [MAIN, *(name for name in self._terminals if name != MAIN)]
+        return f"Open terminals: {', '.join(names)}."
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise RuntimeClosed("The terminals are closed.")
+        if os.getpid() != self._owner:
+            raise RuntimeClosed(
+                "These terminals belong to the process that forked this one; make a new Runtime here."
+            )
+
+
+def _checked(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout <= 86_400:
+        raise ToolError(f"timeout is seconds between 0 and 86400, not {timeout!r}.")
+    return float(timeout)

@@ -1,0 +1,365 @@
+"""A terminal on Linux and macOS: a shell on a pseudo-terminal, read by the event loop as output comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import termios
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from autopilot_runtime.core.errors import ToolError
+from autopilot_runtime.shell import spawn, tree
+from autopilot_runtime.shell.dialect import choose
+from autopilot_runtime.shell.ledger import Ledger
+from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, TerminalState
+
+_START_SECONDS = 10.0
+_READ = 65_536
+_READS_PER_TURN = 32  # then other tasks of the loop get their turn
+_QUIET_AFTER_INPUT = 0.4  # an answer is over when nothing more came for this long
+_QUIET_WHILE_READING = 2.0
+_LOST_MARK_SECONDS = 0.25
+_INTERRUPTS = frozenset("\x03\x1c\x1a")
+
+
+class PosixTerminal:
+    """See `Terminal`. Use it on one event loop at a time; it moves to the loop that uses it next."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        run_dir: Path,
+        marker: str,
+        shell: str | None = None,
+        size: tuple[int, int] = (ROWS, COLUMNS),
+        max_chars: int = 20_000,
+    ) -> None:
+        self.name = name
+        self.dialect, self._program = choose(shell, env.get("PATH"))
+        self.shell = self.dialect.name
+        self.pid: int | None = None
+        self.ledger = Ledger(name, cwd, time.monotonic, max_chars=max_chars, rows=size[0], columns=size[1])
+        self._env = {**env, tree.MARKER: marker}
+        self._marker = marker
+        self._run_dir = run_dir
+        self._spawned: spawn.Spawned | None = None
+        self._mode: list[Any] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pidfd: int | None = None
+        self._ended = asyncio.Event()
+        self._typed = False
+        self._since = 0
+
+    # ---------------------------------------------------------------- what it is doing
+
+    @property
+    def cwd(self) -> str:
+        return self.ledger.cwd
+
+    @property
+    def alive(self) -> bool:
+        return self._spawned is not None and not self.ledger.gone
+
+    @property
+    def running(self) -> bool:
+        return self.alive and self.ledger.running
+
+    def state(self) -> TerminalState:
+        """One line of the status block."""
+        ledger = self.ledger
+        status: Literal["idle", "running", "exited"] = "exited" if not self.alive else "idle"
+        if self.running:
+            status = "running"
+        return TerminalState(
+            self.name, self.pid, status, ledger.cwd, self.shell, ledger.command.text, ledger.elapsed()
+        )
+
+    # ---------------------------------------------------------------- what can be asked of it
+
+    async def start(self) -> None:
+        """Bring the shell up."""
+        size = (self.ledger.rows, self.ledger.columns)
+        cwd = self.cwd if Path(self.cwd).is_dir() else "/"
+        self._spawned = spawn.spawn(self.dialect, self._program, cwd=cwd, env=self._env, size=size)
+        self.pid = self._spawned.pid
+        self._since = tree.started(self.pid)
+        self._mode = spawn.baseline(self._spawned.tty)
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):  # an old kernel, or a sandbox without it: the exit is polled then
+                self._pidfd = os.pidfd_open(self.pid)
+        self._attach()
+        self._tell(self.dialect.setup(self.ledger.nonce))
+        try:
+            await self._wait(_START_SECONDS)
+        except BaseException:
+            self.kill()
+            raise
+        if self.ledger.running or self.ledger.gone:
+            await self.close()
+            raise ToolError(f"The shell {self._program} did not start.\n{self.ledger.look('full').output}".rstrip())
+
+    async def run(self, command: str, *, timeout: float) -> CommandResult:
+        """Run a command and wait for its end, at most `timeout` seconds. Cancelling kills all it started."""
+        if self.running:
+            raise ToolError(
+                f"Terminal {self.name!r} is still running: {_short(self.ledger.command.text)}. "
+                'Use read_output to wait, send_input to answer it ("\\x03" interrupts), or execute in another terminal (new_terminal=True).'
+            )
+        data = _encoded(command)
+        spawned = self._attach()
+        spawn.restore(spawned.tty, self._mode, flush=self._typed)
+        self._typed = False
+        number = self.ledger.begin(command)
+        path = self._run_dir / f"{self._marker.rpartition('/')[2]}.{number}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        self._ended.clear()
+        self._tell(self.dialect.command(str(path), number))
+        with self._killing_when_cancelled():
+            await self._wait(timeout)
+        if not self.ledger.running:
+            path.unlink(missing_ok=True)
+        return self._look("new")
+
+    async def read(self, *, timeout: float) -> CommandResult:
+        """New output of the newest command; all of it when there is nothing new and it has ended."""
+        if self.alive:
+            self._attach()
+        if self.running:
+            with self._killing_when_cancelled():
+                await self._wait(timeout, quiet=_QUIET_WHILE_READING)
+        elif not self.ledger.command.output.unread:
+            return self._look("full")
+        return self._look("delta")
+
+    async def send(self, text: str, *, timeout: float) -> CommandResult:
+        """Type into the running command, and see what it answers."""
+        if not self.running:
+            raise ToolError(
+                f"Nothing is running in terminal {self.name!r}, so nothing would read that. Use execute for commands."
+            )
+        self._attach()
+        data = text.encode("utf-8", "surrogateescape")
+        deadline = time.monotonic() + timeout
+        self._typed = True
+        typed_at = time.monotonic()
+        with self._killing_when_cancelled():
+            taken = await self._type(data, deadline)
+            if _INTERRUPTS & set(text):
+                # Should the interrupt hit the shell between a command and its report, this line makes up for it.
+                self._tell(self.dialect.report(self.ledger.command.number))
+            await self._wait(deadline - time.monotonic(), quiet=_QUIET_AFTER_INPUT, since=typed_at)
+        notes = (
+            ()
+            if taken == len(data)
+            else (f"only {taken} of {len(data)} bytes were taken; the program does not read",)
+        )
+        return self._look("delta", notes)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell the programs in it about a new size."""
+        self.ledger.rows, self.ledger.columns = rows, columns
+        if self._spawned is not None and self.alive:
+            self._spawned.child.setwinsize(rows, columns)
+
+    def kill(self) -> None:
+        """End the shell and everything it started, now."""
+        tree.kill_tree(self._marker, [self.pid] if self.alive and self.pid else [], since=self._since)
+
+    async def close(self) -> None:
+        """Kill, reap, and give every descriptor back."""
+        await asyncio.to_thread(self.kill)
+        if self._spawned is None:
+            return
+        self._attach()
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.ledger.gone and time.monotonic() < deadline:
+            self._ended.clear()
+            self._check_exit()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), 0.02)
+        self._release()
+
+    # ---------------------------------------------------------------- waiting
+
+    async def _wait(self, timeout: float, *, quiet: float | None = None, since: float | None = None) -> None:
+        """Until the command ends, time is over, or output came and then stopped for `quiet` seconds."""
+        deadline = time.monotonic() + max(timeout, 0.0)
+        began = time.monotonic() if since is None else since
+        while self.ledger.running:
+            now = time.monotonic()
+            step = deadline - now
+            if quiet is not None:
+                fresh = self.ledger.command.output.unread > 0
+                left = max(self.ledger.last_output, began) + quiet - now
+                if fresh and left <= 0:
+                    return
+                step = min(step, left if fresh else quiet)
+            if step <= 0 and now >= deadline:
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), max(step, 0.001))
+
+    @contextlib.contextmanager
+    def _killing_when_cancelled(self) -> Iterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.kill()
+            raise
+
+    def _look(self, mode: Any, notes: tuple[str, ...] = ()) -> CommandResult:
+        if self.alive and self._spawned is not None:
+            flags: int = termios.tcgetattr(self._spawned.tty)[1]
+            self.ledger.newline_returns = bool(flags & termios.ONLCR)
+        return self.ledger.look(mode, notes)
+
+    # ---------------------------------------------------------------- writing
+
+    def _tell(self, line: str) -> None:
+        """A line for the shell itself. A full pipe means it has enough to read."""
+        assert self._spawned is not None
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(self._spawned.control, line.encode("utf-8", "surrogateescape"))
+
+    async def _type(self, data: bytes, deadline: float) -> int:
+        """Write to the terminal as fast as the program reads; gives the number of bytes taken."""
+        taken = 0
+        while taken < len(data) and self.running and self._spawned is not None:
+            try:
+                taken += os.write(self._spawned.tty, data[taken : taken + 4_096])
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), 0.02)
+            except OSError:  # the shell is just going
+                break
+        return taken
+
+    # ---------------------------------------------------------------- reading
+
+    def _attach(self) -> spawn.Spawned:
+        """Be read by the running loop; another loop that read before has ended, or is told to stop."""
+        loop = asyncio.get_running_loop()
+        spawned = self._spawned
+        if spawned is None:
+            raise ToolError(f"Terminal {self.name!r} has no shell.")
+        if self._loop is loop or self.ledger.gone:
+            return spawned
+        self._detach()
+        self._loop, self._ended = loop, asyncio.Event()
+        loop.add_reader(spawned.tty, self._on_output)
+        loop.add_reader(spawned.reports, self._on_report)
+        if self._pidfd is not None:
+            loop.add_reader(self._pidfd, self._check_exit)
+        else:
+            loop.call_later(0.1, self._poll_exit, loop)
+        return spawned
+
+    def _detach(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is None or loop.is_closed() or self._spawned is None:
+            return
+        for fd in (self._spawned.tty, self._spawned.reports, self._pidfd):
+            if fd is not None:
+                loop.remove_reader(fd)
+
+    def _on_output(self) -> None:
+        if self._drain(_READS_PER_TURN):
+            self._check_exit()
+            if self._loop is not None and self._spawned is not None and self.alive:
+                self._loop.remove_reader(self._spawned.tty)  # hung up: it would be readable for ever
+
+    def _drain(self, reads: int) -> bool:
+        """Read what is there; True when the terminal has been hung up."""
+        assert self._spawned is not None
+        for _ in range(reads):
+            try:
+                data = os.read(self._spawned.tty, _READ)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
+            if not data:
+                return True
+            self.ledger.heard(data)
+            if not self.ledger.running:
+                self._ended.set()
+        return False
+
+    def _on_report(self) -> None:
+        assert self._spawned is not None
+        try:
+            data = os.read(self._spawned.reports, _READ)
+        except BlockingIOError:
+            return
+        if not data:
+            if self._loop is not None:
+                self._loop.remove_reader(self._spawned.reports)
+            return
+        self.ledger.told(data)
+        if self.ledger.awaits_mark and self._loop is not None:
+            self._loop.call_later(_LOST_MARK_SECONDS, self._lost_mark, self.ledger.command.number)
+        if not self.ledger.running:
+            self._ended.set()
+
+    def _lost_mark(self, number: int) -> None:
+        if self.ledger.command.number == number and self.ledger.awaits_mark:
+            self.ledger.settle_unmarked()
+            self._ended.set()
+
+    # ---------------------------------------------------------------- the end of the shell
+
+    def _poll_exit(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._check_exit()
+        if self.alive and self._loop is loop:
+            loop.call_later(0.1, self._poll_exit, loop)
+
+    def _check_exit(self) -> None:
+        spawned = self._spawned
+        if spawned is None or self.ledger.gone or not spawned.reap():
+            return
+        self._drain(1_000)
+        code, number = spawned.child.exitstatus, spawned.child.signalstatus
+        name = signal.Signals(number).name if number else ""
+        self.ledger.exited(128 + number if number else code if code is not None else 1, name)
+        self._ended.set()
+        self._release()
+
+    def _release(self) -> None:
+        spawned = self._spawned
+        if spawned is None:
+            return
+        self._detach()
+        self._spawned = None
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        spawned.close()
+
+
+def _encoded(command: str) -> bytes:
+    if "\0" in command:
+        raise ToolError("A command cannot contain a NUL character; nothing was run.")
+    try:
+        data = command.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise ToolError(
+            f"The command has a character that is no text at position {error.start}; nothing was run."
+        ) from error
+    return data if data.endswith(b"\n") else data + b"\n"
+
+
+def _short(command: str) -> str:
+    line = " ".join(command.split())
+    return line if len(line) <= 80 else line[:77] + "..."
