@@ -51,9 +51,11 @@ class Desk:
     def __init__(self, files: Mapping[str, str] | None = None) -> None:
         self.files = dict(files or {})
         self.calls: list[Call] = []
+        self.arrived = asyncio.Event()
 
     async def __call__(self, call: Call) -> Outcome:
         self.calls.append(call)
+        self.arrived.set()
         if call.tool == "slow":
             await asyncio.sleep(call.args[0])
             return Outcome(value="awake")
@@ -490,8 +492,7 @@ class SandboxContract:
 
     async def test_cancelling_kills_the_block_and_the_next_one_works(self, box: Sandbox, desk: Desk) -> None:
         task = asyncio.ensure_future(self.run(box, "slow(0)\nwhile True:\n    pass\n", desk))
-        while not desk.calls:
-            await asyncio.sleep(0)
+        await desk.arrived.wait()
         task.cancel()
         begun = time.monotonic()
         with pytest.raises(asyncio.CancelledError):
@@ -503,8 +504,7 @@ class SandboxContract:
 
     async def test_cancelling_during_a_call_kills_the_block(self, box: Sandbox, desk: Desk) -> None:
         task = asyncio.ensure_future(self.run(box, "slow(60)\n", desk))
-        while not desk.calls:
-            await asyncio.sleep(0)
+        await desk.arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
