@@ -15,7 +15,6 @@ _EPHEMERAL = {"type": "ephemeral"}
 _LEAST_BUDGET = 1024
 # These think with a budget of tokens; later models decide themselves and take an effort.
 _BUDGETED = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-4(?:$|-(?:[015]|20\d{6})(?:$|-)))")
-_OPTIONAL = ("temperature", "cache_control", "output_config", "thinking")
 
 
 class Anthropic(HttpProvider):
@@ -23,6 +22,7 @@ class Anthropic(HttpProvider):
 
     sdk = "anthropic"
     path = "/v1/messages"
+    optional = ("temperature", "cache_control", "output_config", "thinking")
 
     def _body(self, request: Request) -> bytes:
         fields: dict[str, Any] = {"model": self.model, "max_tokens": request.max_tokens, "stream": True}
@@ -66,9 +66,6 @@ class Anthropic(HttpProvider):
             headers["x-api-key"] = key  # the SDK sends a bearer token only; many proxies read this one
         return headers
 
-    def _complaint(self, text: str) -> str | None:
-        return next((field for field in _OPTIONAL if field in text and self._keeps(field)), None)
-
     def _reply(self) -> MessagesReply:
         return MessagesReply()
 
@@ -87,14 +84,10 @@ class MessagesReply:
         """The deltas of one event; unknown ones are skipped, as the API asks."""
         kind = event.get("type")
         if kind == "content_block_delta":
-            delta = details(event, "delta")
-            if delta.get("type") == "text_delta":
-                return (Text(str(delta.get("text") or "")),)
-            if delta.get("type") == "thinking_delta":
-                return (Thought(str(delta.get("thinking") or "")),)
-        elif kind == "content_block_start":
-            return self._block(details(event, "content_block"))
-        elif kind == "message_start":
+            return _pieces(details(event, "delta"))
+        if kind == "content_block_start":
+            return _pieces(details(event, "content_block"))
+        if kind == "message_start":
             self._usage.update(details(details(event, "message"), "usage"))
         elif kind == "message_delta":
             self._usage.update({k: v for k, v in details(event, "usage").items() if v is not None})
@@ -115,15 +108,18 @@ class MessagesReply:
         if answer.get("type") != "message" or not isinstance(blocks, list) or not answer.get("stop_reason"):
             return None
         self.stopped = stop(str(answer["stop_reason"]), answer.get("stop_details"))
-        deltas: list[Delta] = [d for block in blocks if isinstance(block, dict) for d in self._block(block)]
+        deltas: list[Delta] = [d for block in blocks if isinstance(block, dict) for d in _pieces(block)]
         return [*deltas, Used(usage(details(answer, "usage")))]
 
-    def _block(self, block: dict[str, Any]) -> Sequence[Delta]:
-        if block.get("type") == "text" and block.get("text"):
-            return (Text(str(block["text"])),)
-        if block.get("type") == "thinking" and block.get("thinking"):
-            return (Thought(str(block["thinking"])),)
-        return ()
+
+def _pieces(block: dict[str, Any]) -> Sequence[Delta]:
+    """The text or thought of a block or of a delta; both have the same fields."""
+    kind = block.get("type")
+    if kind in ("text", "text_delta") and block.get("text"):
+        return (Text(str(block["text"])),)
+    if kind in ("thinking", "thinking_delta") and block.get("thinking"):
+        return (Thought(str(block["thinking"])),)
+    return ()
 
 
 def stop(reason: str, extra: Any = None) -> Stopped:

@@ -167,20 +167,16 @@ class Cassette:
             why = "it was already replayed" if used else f"its calls are {sorted({r.step for r in self.records})}"
             return f"{self.path} has no recorded call {step} for this: {why}."
         ahead = [r for r in self.records[self._next :] if r.step == step]
-        nearest = ahead[0] if ahead else same[0]
-        diff = list(
-            difflib.unified_diff(
-                nearest.prompt.splitlines()[:2000],
-                prompt.splitlines()[:2000],
-                "recorded",
-                "asked now",
-                lineterm="",
-                n=2,
-            )
-        )
-        shown = "\n".join(line[:200] for line in diff[:60])
-        more = f"\n... {len(diff) - 60} more lines" if len(diff) > 60 else ""
-        return f"{self.path}: what call {step} asks differs from what was recorded:\n{shown}{more}"
+        shown = difference((ahead or same)[0].prompt, prompt)
+        return f"{self.path}: what call {step} asks differs from what was recorded:\n{shown}"
+
+
+def difference(recorded: str, asked: str) -> str:
+    """A unified diff, short enough that a person reads it to its end."""
+    old, new = recorded.splitlines()[:2000], asked.splitlines()[:2000]
+    diff = list(difflib.unified_diff(old, new, "recorded", "asked now", lineterm="", n=2))
+    more = [f"... {len(diff) - 60} more lines"] if len(diff) > 60 else []
+    return "\n".join([*(line[:200] for line in diff[:60]), *more])
 
 
 def _read(path: Path) -> list[Record]:

@@ -15,6 +15,7 @@ from autopilot_runtime.model.settings import Timeouts
 
 Sdk = Literal["anthropic", "openai"]
 ERROR_BODY = 65_536
+_KEPT = 90.0
 _WARMED: set[str] = set()
 _WARMING = threading.Lock()
 
@@ -136,6 +137,8 @@ def _connect(address: Address, key: str) -> Any:
         "max_retries": 0,  # one retry budget, and it is ours (retry.py)
         "http_client": sdk.DefaultAsyncHttpxClient(
             timeout=http.Timeout(longest, connect=limits.connect),
+            # A step may take a minute between two calls; the default of 5 s would cost a handshake each time.
+            limits=http.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=_KEPT),
             follow_redirects=False,
             event_hooks={"response": [_refuse]},
         ),

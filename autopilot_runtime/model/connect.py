@@ -24,6 +24,7 @@ from autopilot_runtime.model.settings import ModelSettings
 
 REPLAY = "AUTOPILOT_REPLAY"
 REPLAY_MODE = "AUTOPILOT_REPLAY_MODE"
+PLUGINS = "autopilot_runtime.providers"
 Mask = Callable[[str], str]
 _RESPONSES_HOST = "api.openai.com"
 
@@ -58,6 +59,8 @@ def _chain(settings: ModelSettings, mask: Mask, *, volatile: Mask | None, env: M
 
 
 def _one(settings: ModelSettings, mask: Mask, *, volatile: Mask | None, env: Mapping[str, str]) -> Provider:
+    if settings.provider not in PRESETS and (theirs := _installed(settings)):
+        return Retry(theirs, settings.retries)
     preset = preset_of(settings.provider)
     if settings.provider == "scripted":
         return Retry(ScriptedProvider.from_file(settings.folder / settings.name), settings.retries)
@@ -70,6 +73,18 @@ def _one(settings: ModelSettings, mask: Mask, *, volatile: Mask | None, env: Map
     if wire_api(settings, env=env) == "responses":
         return Retry(OpenAIResponses(settings, preset, base_url=url, mask=mask), settings.retries)
     return Retry(OpenAIChat(settings, preset, base_url=url, mask=mask), settings.retries)
+
+
+def _installed(settings: ModelSettings) -> Provider | None:
+    """A provider of another package: an entry point with this name, called with the settings."""
+    from importlib.metadata import entry_points  # reads every installed package, so only for a name we do not know
+
+    for point in entry_points(group=PLUGINS, name=settings.provider):
+        provider = point.load()(settings)
+        if not isinstance(provider, Provider):
+            raise SetupError(f"{point.value} did not return a Provider for {settings.provider!r}.")
+        return provider
+    return None
 
 
 def preset_of(provider: str) -> Preset:

@@ -11,13 +11,17 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from autopilot_runtime.core.errors import ProviderError, ProviderFault
+from autopilot_runtime.core.message import printable
 from autopilot_runtime.core.secret import Redactor
 
 _CONTEXT = re.compile(
     r"prompt is too long|context.?length|maximum context|context.?window|too many (?:input )?tokens"
-    r"|input is too long|input length and|reduce the length|exceeds? the (?:maximum|model).{0,30}(?:tokens|length)",
+    r"|range of input length|context.{0,12}overflow|input is too long|input length and|reduce the length"
+    r"|exceeds? the (?:maximum|model).{0,30}(?:tokens|length)",
     re.IGNORECASE,
 )
+# What a hostile answer could do to a terminal or to the order of what a person reads.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _QUOTA = re.compile(r"insufficient_quota|billing|credit balance|exceeded your current quota", re.IGNORECASE)
 _BY_TYPE: dict[str, ProviderFault] = {
     "overloaded_error": "overloaded",
@@ -40,6 +44,18 @@ _BY_TYPE: dict[str, ProviderFault] = {
     "bio_policy": "refusal",
     "misalignment_policy_violation": "refusal",
 }
+_BY_STATUS: dict[int | None, ProviderFault] = {
+    401: "auth",
+    402: "auth",
+    403: "auth",
+    404: "not_found",
+    408: "server",
+    409: "server",
+    413: "context",
+    425: "server",
+    429: "rate_limit",
+    529: "overloaded",
+}
 _RETRYABLE: frozenset[ProviderFault] = frozenset(
     ("rate_limit", "overloaded", "server", "connection", "timeout", "truncated")
 )
@@ -57,7 +73,8 @@ class Place:
 
     def clean(self, text: str, key: str = "") -> str:
         """The text without the key, in the forms in which providers echo it, nor anything shaped like one."""
-        return self.mask(Redactor([key] if key else ()).mask(text))
+        plain = _UNSEEN.sub("\ufffd", printable(text))
+        return self.mask(Redactor([key] if key else ()).mask(plain))
 
     def error(
         self,
@@ -108,7 +125,9 @@ def from_status(
 def from_object(place: Place, error: Any, *, key: str = "") -> ProviderError:
     """The error that a stream (or a 200 answer) carries as JSON."""
     message, code = _fields(error)
-    kind = kind_of(None, code, message)
+    told = error.get("code") if isinstance(error, dict) else None
+    status = told if isinstance(told, int) and 400 <= told < 600 else None
+    kind = kind_of(status, code, message)
     text = f"{code or 'error'}: {message or 'no explanation'}"
     return place.error(_with_advice(text, kind, place=place), kind, key=key)
 
@@ -130,19 +149,14 @@ def kind_of(status: int | None, code: str, message: str) -> ProviderFault:
     """Which fault this is, from the status and from what was said."""
     if status in (400, 413, 422, None) and _CONTEXT.search(f"{code} {message}"):
         return "context"
-    if status == 529:
+    if code == "overloaded_error" and (status or 500) >= 429:
         return "overloaded"
-    if status == 429:
-        return "overloaded" if code == "overloaded_error" else "rate_limit"
-    if status in (401, 402, 403):
-        return "auth"
-    if status == 404:
-        return "not_found"
-    if status is not None and (status >= 500 or status in (408, 409, 425)):
-        return "overloaded" if code == "overloaded_error" else "server"
-    if status == 413:
-        return "context"
-    return _BY_TYPE.get(code, "bad_request" if status is not None or code.startswith("invalid") else "server")
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status is not None and status >= 500:
+        return "server"
+    unknown: ProviderFault = "server" if status is None and not code.startswith("invalid") else "bad_request"
+    return _BY_TYPE.get(code, unknown)
 
 
 def said(body: bytes) -> tuple[str, str]:
@@ -176,9 +190,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 def _fields(value: Any) -> tuple[str, str]:
     if not isinstance(value, dict):
         return str(value)[:2000], ""
-    code = value.get("code") or value.get("type") or value.get("status") or ""
-    if not isinstance(code, str) or code.isdigit():
-        code = str(value.get("type") or "")
+    named = (value.get(name) for name in ("code", "type", "status"))
+    code = next((name for name in named if isinstance(name, str) and name and not name.isdigit()), "")
     return str(value.get("message") or value.get("detail") or "")[:2000], code
 
 

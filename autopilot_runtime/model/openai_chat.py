@@ -10,28 +10,29 @@ from autopilot_runtime.model.encode import body, count, details, dumps, number, 
 from autopilot_runtime.model.settings import Thinking
 from autopilot_runtime.model.wire import HttpProvider, Request
 
-_OPTIONAL = (
-    "stream_options",
-    "max_completion_tokens",
-    "temperature",
-    "reasoning_effort",
-    "enable_thinking",
-    "thinking_budget",
-)
-
 
 class OpenAIChat(HttpProvider):
     """Any host that speaks Chat Completions."""
 
     sdk = "openai"
     path = "/chat/completions"
+    optional = (
+        "max_tokens",
+        "stream_options",
+        "max_completion_tokens",
+        "temperature",
+        "reasoning_effort",
+        "enable_thinking",
+        "thinking_budget",
+    )
 
     def _body(self, request: Request) -> bytes:
         settings = self.settings
         fields: dict[str, Any] = {"model": self.model, "stream": True}
         if self._keeps("stream_options"):
             fields["stream_options"] = {"include_usage": True}
-        modern = self.preset.limit_field == "max_completion_tokens" and self._keeps("max_completion_tokens")
+        modern = self.preset.limit_field == "max_completion_tokens" or not self._keeps("max_tokens")
+        modern = modern and self._keeps("max_completion_tokens")
         fields["max_completion_tokens" if modern else "max_tokens"] = request.max_tokens
         if settings.temperature is not None and self._keeps("temperature"):
             fields["temperature"] = settings.temperature
@@ -42,11 +43,6 @@ class OpenAIChat(HttpProvider):
         fields.update(settings.extra_body)
         system = b'{"role":"system","content":' + dumps(request.system) + b"}," if request.system else b""
         return body(fields, "messages", request.messages, first=system)
-
-    def _complaint(self, text: str) -> str | None:
-        if self.preset.limit_field == "max_completion_tokens" and "'max_tokens'" in text and "instead" in text:
-            return None
-        return next((field for field in _OPTIONAL if field in text and self._keeps(field)), None)
 
     def _headers(self, key: str) -> dict[str, str]:
         del key

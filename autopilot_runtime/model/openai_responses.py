@@ -9,14 +9,13 @@ from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usag
 from autopilot_runtime.model.encode import body, count, details, number
 from autopilot_runtime.model.wire import HttpProvider, Request
 
-_OPTIONAL = ("temperature", "reasoning", "include")
-
 
 class OpenAIResponses(HttpProvider):
     """OpenAI's own models through their primary API."""
 
     sdk = "openai"
     path = "/responses"
+    optional = ("temperature", "reasoning", "include")
 
     def _body(self, request: Request) -> bytes:
         settings = self.settings
@@ -37,9 +36,6 @@ class OpenAIResponses(HttpProvider):
         fields.update(settings.extra_body)
         return body(fields, "input", request.messages)
 
-    def _complaint(self, text: str) -> str | None:
-        return next((field for field in _OPTIONAL if field in text and self._keeps(field)), None)
-
     def _reply(self) -> ResponsesReply:
         return ResponsesReply()
 
@@ -56,12 +52,13 @@ class ResponsesReply:
     def feed(self, event: dict[str, Any]) -> Sequence[Delta]:
         """The deltas of one event; those we have no use for are skipped."""
         kind = event.get("type")
+        piece = str(event.get("delta") or "")
         if kind == "response.output_text.delta":
-            return (Text(str(event.get("delta") or "")),)
+            return (Text(piece),)
         if kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            return (Thought(str(event.get("delta") or "")),)
+            return (Thought(piece),)
         if kind == "response.refusal.delta":
-            self._refusal += str(event.get("delta") or "")
+            self._refusal += piece
         elif kind in ("response.completed", "response.incomplete"):
             return self._end(details(event, "response"))
         elif kind == "response.failed":

@@ -156,11 +156,14 @@ def read_script(path: Path) -> tuple[list[Answer], dict[str, Any]]:
 
 
 def _load(path: Path, text: str) -> Any:
-    try:
-        if path.suffix == ".json":
+    if path.suffix == ".json":
+        try:
             return json.loads(text)
-        import yaml  # only a YAML script needs it
+        except (ValueError, RecursionError) as error:
+            raise SetupError(f"{path}: {error}") from error
+    import yaml  # only a YAML script needs it
 
+    try:
         return yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SetupError(f"{path}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from autopilot_runtime.model.sse import Surrogates
 
 NO_KEY_NEEDED = "no-key-needed"
 _MOST_OPTIONAL_FIELDS = 8
+_REFUSED = re.compile(
+    r"not (?:permitted|supported|allowed|available|recogni)|unsupported|unrecogni|unknown|unexpected|extra"
+    r"|additional propert|does(?: not|n't) (?:support|take|allow)|invalid (?:param|field|argument)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class HttpProvider:
 
     sdk: ClassVar[Sdk]
     path: ClassVar[str]
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Fields of our body that are left out for good when the host refuses them."""
 
     def __init__(
         self, settings: ModelSettings, preset: Preset, *, base_url: str, mask: Callable[[str], str] = str
@@ -97,11 +105,6 @@ class HttpProvider:
         del key
         return {}
 
-    def _complaint(self, text: str) -> str | None:
-        """The optional field of our body that this 400 is about; `_keeps` of it is false from then on."""
-        del text
-        return None
-
     # One try.
 
     async def _try(self, request: Request) -> AsyncIterator[Delta]:
@@ -138,12 +141,20 @@ class HttpProvider:
             try:
                 return await self._post_once(request, key)
             except ProviderError as error:
-                field = self._complaint(str(error)) if error.status in (400, 422) else None
-                if error.kind == "context" or field is None or field in self._shed:
+                field = self._refused(str(error)) if error.status in (400, 422) else None
+                if error.kind == "context" or field is None:
                     raise
                 self._shed.add(field)
                 self._note(f"{self.place.host} does not take {field!r} for {self.model}: it is no longer sent.")
         raise self.place.error("one optional field after the other was refused.", "bad_request")
+
+    def _refused(self, error: str) -> str | None:
+        """The optional field that this error is about: the first one it names, others are advice."""
+        said = error.partition("): ")[2]  # without our own words, which hold the name of the model
+        if not _REFUSED.search(said):
+            return None
+        places = {field: said.find(field) for field in self.optional if self._keeps(field) and field in said}
+        return min(places, key=lambda field: places[field], default=None)
 
     async def _post_once(self, request: Request, key: str) -> Answer:
         client = await self._clients.get(key)

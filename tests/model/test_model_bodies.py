@@ -149,8 +149,21 @@ async def test_a_field_that_a_host_refuses_is_left_out_once_and_for_all(field: s
         assert fake.requests[-1].json["max_tokens"] == 8096
 
 
+async def test_the_field_that_is_named_first_is_the_one_that_is_refused() -> None:
+    text = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+    with FakeModel([Status(400, text), "ok"]) as fake:
+        assert text_of(await talk(settings(fake, "chat", provider="vllm"))) == "ok"
+    assert "max_tokens" not in fake.requests[1].json and fake.requests[1].json["max_completion_tokens"] == 8096
+
+
+async def test_a_wrong_value_is_not_an_unknown_field() -> None:
+    with FakeModel([Status(400, "temperature: must be between 0 and 2")]) as fake, pytest.raises(ProviderError):
+        await talk(settings(fake, "chat", temperature=9))
+    assert len(fake.requests) == 1
+
+
 async def test_a_400_that_stays_is_an_error_at_once() -> None:
-    complaint = Status(400, "stream_options is still wrong")
+    complaint = Status(400, "stream_options is not supported")
     with FakeModel([complaint, complaint]) as fake, pytest.raises(ProviderError) as caught:
         await talk(settings(fake, "chat"))
     assert caught.value.kind == "bad_request" and len(fake.requests) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +151,22 @@ def test_warming_happens_once_per_process_and_in_the_background() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert warm(ModelSettings("scripted", "x")) is None
+
+
+def test_another_package_can_bring_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_model.py").write_text(
+        "from autopilot_runtime.model.scripted import ScriptedProvider\n"
+        "def make(settings): return ScriptedProvider(['theirs'], model=settings.name, name='theirs')\n"
+        "def wrong(settings): return 'not a provider'\n"
+    )
+    info = tmp_path / "their_model-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-model\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[autopilot_runtime.providers]\ntheirs = their_model:make\nwrong = their_model:wrong\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    provider = connect(ModelSettings("theirs", "m1"))
+    assert (provider.name, provider.model) == ("theirs", "m1")
+    with pytest.raises(SetupError, match="did not return a Provider"):
+        connect(ModelSettings("wrong", "m1"))

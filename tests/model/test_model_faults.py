@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
 
@@ -169,7 +171,8 @@ async def test_silence_ends_in_a_timeout_and_another_try(wire: str, fault: Broke
     with FakeModel([fault, GOOD]) as fake:
         deltas = await talk(settings(fake, wire, timeouts=quick))
     assert text_of(deltas) == GOOD
-    assert retries(deltas)[0].kind == "timeout"
+    (retry,) = retries(deltas)
+    assert retry.kind == "timeout" and ("no byte for 0.2 s" in retry.error or "within 0.5 s" in retry.error)
 
 
 async def test_a_slow_drip_is_not_killed() -> None:
@@ -442,6 +445,43 @@ def test_a_connection_of_a_closed_loop_is_not_used_again(wire: str) -> None:
         got = [text_of(asyncio.run(talk(provider))) for _ in range(3)]
     assert got == ["a", "b", "c"]
     assert len(fake.requests) == 3 and fake.connections == 3
+
+
+def test_two_loops_that_run_at_once_share_no_connection() -> None:
+    with FakeModel(lambda seen: Reply(f"echo {seen.text}", pause=0.01)) as fake:
+        provider = connect(settings(fake, "anthropic"))
+        barrier = threading.Barrier(2)
+
+        async def chat(name: str) -> list[str]:
+            await talk(provider, [Message("user", "warm up")])
+            barrier.wait(10)
+            calls = [talk(provider, [Message("user", f"{name}{n}")]) for n in range(5)]
+            return [text_of(deltas) for deltas in await asyncio.gather(*calls)]
+
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda name: asyncio.run(chat(name)), ["a", "b"]))
+    assert found == [[f"echo {name}{n}" for n in range(5)] for name in "ab"]
+
+
+async def test_a_tls_failure_is_a_connection_failure() -> None:
+    with FakeModel() as fake:
+        there = settings(fake, "chat", base_url=fake.openai_url.replace("http:", "https:"))
+        error = await talk_once(there)
+    assert error.kind == "connection" and "SSL" in str(error)
+
+
+async def test_an_error_text_cannot_play_with_the_terminal() -> None:
+    with FakeModel([Status(400, "\x1b]52;c;cm0=\x07 \u202e evil \ud800")]) as fake:
+        error = await talk_once(settings(fake, "chat"))
+    assert "evil" in str(error) and str(error).encode()
+    assert not {"\x1b", "\x07", "\u202e"} & set(str(error))
+
+
+async def test_a_routers_error_inside_of_a_chunk_keeps_its_status() -> None:
+    chunk = b'data: {"error": {"code": 429, "message": "slow down"}, "choices": [{"finish_reason": "error"}]}\n\n'
+    with FakeModel([Raw(chunk), GOOD]) as fake:
+        deltas = await talk(settings(fake, "chat", provider="openrouter"))
+    assert text_of(deltas) == GOOD and retries(deltas)[0].kind == "rate_limit"
 
 
 async def test_many_calls_at_once_do_not_mix() -> None:

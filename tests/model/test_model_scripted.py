@@ -12,7 +12,7 @@ from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import Text, Thought
 from autopilot_runtime.model.connect import connect
 from autopilot_runtime.model.scripted import ScriptedProvider, ScriptedReply
-from autopilot_runtime.model.settings import ModelSettings
+from autopilot_runtime.model.settings import ModelSettings, Retries
 from tests.model.talk import retries, stopped, talk, text_of, used
 
 
@@ -85,8 +85,6 @@ async def test_a_text_file_is_cut_at_its_marks(tmp_path: Path) -> None:
 
 async def test_a_scripted_fault_goes_through_the_retries(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("- {text: half, error: connection}\n- whole\n")
-    from autopilot_runtime.model.settings import Retries
-
     provider = connect(ModelSettings("scripted", "a.yaml", folder=tmp_path, retries=Retries(first_delay=0)))
     deltas = await talk(provider)
     assert text_of(deltas) == "whole" and retries(deltas)[0].kind == "connection"
@@ -107,6 +105,12 @@ def test_a_bad_script_is_a_clear_error(tmp_path: Path, text: str, words: str) ->
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(SetupError, match=words):
         connect(ModelSettings("scripted", "a.yaml", folder=tmp_path))
+
+
+def test_broken_json_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[")
+    with pytest.raises(SetupError, match=r"a\.json"):
+        connect(ModelSettings("scripted", "a.json", folder=tmp_path))
 
 
 def test_a_missing_script_is_a_clear_error(tmp_path: Path) -> None:

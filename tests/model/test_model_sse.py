@@ -23,7 +23,7 @@ def decode(chunks: list[bytes]) -> list[object]:
 @given(TEXTS, ENDINGS, st.data())
 def test_how_the_bytes_are_cut_does_not_matter(texts: list[str], end: str, data: st.DataObject) -> None:
     whole = "".join(
-        f": c{end}event: x{end}data: {json.dumps({'t': text}, ensure_ascii=number % 2 == 0)}{end}{end}"
+        f': c{end}event: x{end}data: {{{end}data: "t": {json.dumps(text, ensure_ascii=number % 2 == 0)}}}{end}{end}'
         for number, text in enumerate(texts)
     ).encode("utf-8", "surrogatepass")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
