@@ -16,7 +16,7 @@ from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.shell import spawn, tree
 from autopilot_runtime.shell.dialect import choose
 from autopilot_runtime.shell.ledger import Ledger
-from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, TerminalState
+from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, Mode, TerminalState
 
 _START_SECONDS = 10.0
 _READ = 65_536
@@ -57,6 +57,8 @@ class PosixTerminal:
         self._ended = asyncio.Event()
         self._typed = False
         self._since = 0
+        self._killed = False
+        self._file: Path | None = None
 
     # ---------------------------------------------------------------- what it is doing
 
@@ -66,7 +68,7 @@ class PosixTerminal:
 
     @property
     def alive(self) -> bool:
-        return self._spawned is not None and not self.ledger.gone
+        return self._spawned is not None and not self.ledger.gone and not self._killed
 
     @property
     def running(self) -> bool:
@@ -111,14 +113,15 @@ class PosixTerminal:
         if self.running:
             raise ToolError(
                 f"Terminal {self.name!r} is still running: {_short(self.ledger.command.text)}. "
-                'Use read_output to wait, send_input to answer it ("\\x03" interrupts), or execute in another terminal (new_terminal=True).'
+                'Use read_output to wait, send_input to answer it ("\\x03" interrupts), '
+                "or execute in another terminal (new_terminal=True)."
             )
         data = _encoded(command)
         spawned = self._attach()
         spawn.restore(spawned.tty, self._mode, flush=self._typed)
         self._typed = False
         number = self.ledger.begin(command)
-        path = self._run_dir / f"{self._marker.rpartition('/')[2]}.{number}"
+        self._file = path = self._run_dir / f"{self._marker.rpartition('/')[2]}.{number}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -126,8 +129,6 @@ class PosixTerminal:
         self._tell(self.dialect.command(str(path), number))
         with self._killing_when_cancelled():
             await self._wait(timeout)
-        if not self.ledger.running:
-            path.unlink(missing_ok=True)
         return self._look("new")
 
     async def read(self, *, timeout: float) -> CommandResult:
@@ -173,7 +174,9 @@ class PosixTerminal:
 
     def kill(self) -> None:
         """End the shell and everything it started, now."""
-        tree.kill_tree(self._marker, [self.pid] if self.alive and self.pid else [], since=self._since)
+        living = self.pid is not None and self._spawned is not None and not self.ledger.gone
+        self._killed = True  # from now on nobody may use it, although its end is only seen later
+        tree.kill_tree(self._marker, [self.pid] if self.pid is not None and living else [], since=self._since)
 
     async def close(self) -> None:
         """Kill, reap, and give every descriptor back."""
@@ -217,7 +220,10 @@ class PosixTerminal:
             self.kill()
             raise
 
-    def _look(self, mode: Any, notes: tuple[str, ...] = ()) -> CommandResult:
+    def _look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
+        if self._file is not None and not self.ledger.running:
+            self._file.unlink(missing_ok=True)
+            self._file = None
         if self.alive and self._spawned is not None:
             flags: int = termios.tcgetattr(self._spawned.tty)[1]
             self.ledger.newline_returns = bool(flags & termios.ONLCR)

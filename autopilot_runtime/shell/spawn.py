@@ -91,27 +91,32 @@ class Spawned:
 
 def spawn(dialect: Dialect, program: str, *, cwd: str, env: Mapping[str, str], size: tuple[int, int]) -> Spawned:
     """Start `program`; its commands will come from the control pipe, its reports on the report pipe."""
-    control_read, control = os.pipe()
-    reports, reports_write = os.pipe()
-    try:
-        child = _start(
-            [program, *dialect.arguments],
-            pass_fds=(control_read, reports_write),
-            preexec_fn=_prepare(dialect, control_read, reports_write),
-            cwd=cwd,
-            env=dict(env),
-            dimensions=size,
-        )
-    except (OSError, pexpect.ExceptionPexpect, ptyprocess.PtyProcessError) as error:
-        os.close(control)
-        os.close(reports)
-        raise ToolError(f"No shell could be started: {error}. Close terminals that are not needed.") from error
-    finally:
-        os.close(control_read)
-        os.close(reports_write)
+    with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as handed_over:
+        try:
+            control_read, control = _pipe(read=handed_over, write=on_failure)
+            reports, reports_write = _pipe(read=on_failure, write=handed_over)
+            child = _start(
+                [program, *dialect.arguments],
+                pass_fds=(control_read, reports_write),
+                preexec_fn=_prepare(dialect, control_read, reports_write),
+                cwd=cwd,
+                env=dict(env),
+                dimensions=size,
+            )
+        except (OSError, pexpect.ExceptionPexpect, ptyprocess.PtyProcessError) as error:
+            raise ToolError(f"No shell could be started: {error}. Terminate terminals you do not need.") from error
+        on_failure.pop_all()
     for fd in (control, reports, child.child_fd):
         os.set_blocking(fd, False)
     return Spawned(child, control, reports)
+
+
+def _pipe(*, read: contextlib.ExitStack, write: contextlib.ExitStack) -> tuple[int, int]:
+    """A pipe; each end is closed with its stack."""
+    ends = os.pipe()
+    read.callback(os.close, ends[0])
+    write.callback(os.close, ends[1])
+    return ends
 
 
 def _start(argv: list[str], **how: Any) -> _Child:

@@ -46,13 +46,13 @@ class Transcript:
         room = HEAD - len(self._head)
         if room > 0:
             self._head += data[:room]
-            data_left = data[room:]
+        rest = data[max(room, 0) :]
+        if len(rest) >= TAIL:
+            self._tail[:] = rest[-TAIL:]
         else:
-            data_left = data
-        if data_left:
-            self._tail += data_left[-TAIL:]
-            if len(self._tail) > 2 * TAIL:
-                del self._tail[:-TAIL]
+            self._tail += rest
+        if len(self._tail) > 2 * TAIL:
+            del self._tail[:-TAIL]
         self._follow_screen(data)
 
     def _follow_screen(self, data: bytes) -> None:

@@ -1,0 +1,55 @@
+"""The terminal contract, for every shell that is installed here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from autopilot_runtime.shell.environ import child_environment
+from autopilot_runtime.shell.terminal import Terminal
+from tests.contracts.terminal_contract import TerminalContract
+
+if sys.platform == "win32":
+    pytest.skip("POSIX terminals", allow_module_level=True)
+
+from autopilot_runtime.shell.posix import PosixTerminal
+
+
+class OnPosix(TerminalContract):
+    shell = "bash"
+
+    @pytest.fixture
+    async def terminal(self, tmp_path: Path) -> AsyncIterator[Terminal]:
+        if shutil.which(self.shell) is None:
+            pytest.skip(f"{self.shell} is not installed")
+        run_dir = tmp_path.parent / f"{tmp_path.name}-run"
+        run_dir.mkdir(mode=0o700)
+        terminal = PosixTerminal(
+            "main",
+            cwd=str(tmp_path),
+            env=child_environment(os.environ),
+            run_dir=run_dir,
+            marker=f"test{os.urandom(6).hex()}/1",
+            shell=self.shell,
+        )
+        await terminal.start()
+        yield terminal
+        await terminal.close()
+        assert not list(run_dir.iterdir()) or not terminal.alive
+
+
+class TestBash(OnPosix):
+    shell = "bash"
+
+
+class TestZsh(OnPosix):
+    shell = "zsh"
+
+
+class TestSh(OnPosix):
+    shell = "sh"

@@ -1,0 +1,344 @@
+"""Named terminals: starting, finding, answering, surviving, sharing nothing. Real shells throughout."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from autopilot_runtime.core.errors import RuntimeClosed, ToolError
+from autopilot_runtime.shell.pool import TerminalPool
+from autopilot_runtime.shell.terminal import CommandResult
+
+if sys.platform == "win32":
+    pytest.skip("POSIX shells", allow_module_level=True)
+
+LONG = 20.0
+PYTHON = sys.executable
+
+
+@pytest.fixture
+async def pool(tmp_path: Path) -> AsyncIterator[TerminalPool]:
+    pool = TerminalPool(tmp_path)
+    yield pool
+    await pool.close()
+
+
+async def until(pool: TerminalPool, name: str, text: str, first: CommandResult | None = None) -> str:
+    """All that is seen of a command until `text` is in it."""
+    seen = first.output if first else ""
+    async with asyncio.timeout(LONG):
+        while text not in seen:
+            look = await pool.read_output(name, 0.2)
+            seen = seen + "\n" + look.output if look.mode == "delta" else look.output
+    return seen
+
+
+async def screen(pool: TerminalPool, keys: str, wanted: str) -> str:
+    """Type into a full-screen program until its screen is as wanted."""
+    look = await pool.send_input("main", keys, 2)
+    async with asyncio.timeout(LONG):
+        while wanted not in look.output:
+            look = await pool.read_output("main", 0.2)
+    return look.output
+
+
+async def test_nothing_starts_before_the_first_command(pool: TerminalPool, tmp_path: Path) -> None:
+    (main,) = pool.snapshot()
+    assert (main.session_id, main.status, main.pid, main.cwd) == ("main", "not started", None, str(tmp_path))
+    with pytest.raises(ToolError, match="has not run anything yet"):
+        await pool.read_output("main")
+    assert (await pool.execute("main", "pwd")).output == str(tmp_path)
+    (main,) = pool.snapshot()
+    assert main.status == "idle"
+    assert main.pid is not None
+
+
+async def test_an_unknown_terminal_is_refused_with_the_known_ones(pool: TerminalPool) -> None:
+    await pool.execute("server", "true", new_terminal=True)
+    for call in (
+        pool.execute("sever", "true"),
+        pool.read_output("sever"),
+        pool.send_input("sever", "x"),
+        pool.terminate("sever"),
+    ):
+        with pytest.raises(ToolError, match=r"no terminal 'sever'. Open terminals: main, server"):
+            await call
+
+
+async def test_terminals_run_side_by_side(pool: TerminalPool) -> None:
+    await pool.execute("a", "x=1; read wait", 0, new_terminal=True)
+    assert (await pool.execute("b", "echo [$x]", new_terminal=True)).output == "[]"
+    assert {state.session_id: state.status for state in pool.snapshot()} == {
+        "main": "not started", "a": "running", "b": "idle",
+    }  # fmt: skip
+    await pool.send_input("a", "\n", LONG)
+    assert (await pool.execute("a", "echo [$x]")).output == "[1]"
+
+
+async def test_opening_what_is_open_uses_it_and_says_so(pool: TerminalPool) -> None:
+    await pool.execute("a", "x=1", new_terminal=True)
+    result = await pool.execute("a", "echo $x", new_terminal=True)
+    assert result.output == "1"
+    assert "already open" in result.notes[0]
+
+
+@pytest.mark.parametrize("end", ["exit 3", "kill -9 $$", "exec true", "set -e; false"])
+async def test_a_dead_terminal_gets_a_fresh_shell_in_the_same_folder(
+    pool: TerminalPool, tmp_path: Path, end: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    await pool.execute("main", "cd sub")
+    assert (await pool.execute("main", end)).status == "exited"
+    result = await pool.execute("main", "pwd")
+    assert result.output == f"{tmp_path}/sub"
+    assert "fresh one" in result.notes[0]
+    assert not (await pool.execute("main", "true")).notes
+
+
+async def test_a_shell_killed_while_idle_is_replaced(pool: TerminalPool) -> None:
+    pid = int((await pool.execute("main", "echo $$")).output)
+    os.kill(pid, 9)
+    async with asyncio.timeout(LONG):
+        while pool.snapshot()[0].status != "exited":
+            await asyncio.sleep(0)
+    assert int((await pool.execute("main", "echo $$")).output) != pid
+
+
+async def test_a_vanished_folder_is_told(pool: TerminalPool, tmp_path: Path) -> None:
+    await pool.execute("main", "mkdir gone; cd gone; exit")
+    (tmp_path / "gone").rmdir()
+    result = await pool.execute("main", "pwd")
+    assert result.output == str(tmp_path)
+    assert "is gone" in result.notes[0]
+
+
+async def test_terminate_forgets_a_terminal_and_main_comes_back(pool: TerminalPool) -> None:
+    await pool.execute("main", "x=1; sleep 1000", 0)
+    state = await pool.terminate("main")
+    assert (state.status, state.command) == ("running", "x=1; sleep 1000")
+    assert (await pool.execute("main", "echo [$x]")).output == "[]"
+
+
+async def test_a_shell_of_choice(pool: TerminalPool) -> None:
+    assert (await pool.execute("s", "echo ${BASH_VERSION:-none}", shell="sh", new_terminal=True)).return_code == 0
+    with pytest.raises(ToolError, match="runs sh, not bash"):
+        await pool.execute("s", "true", shell="bash")
+    with pytest.raises(ToolError, match=r"no shell 'powershell' on this system. Use one of: bash, zsh, sh"):
+        await pool.execute("p", "true", shell="powershell", new_terminal=True)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), 1e9, True, "5", None])
+async def test_a_time_out_is_a_number_of_seconds(pool: TerminalPool, timeout: object) -> None:
+    with pytest.raises(ToolError, match="timeout is seconds"):
+        await pool.execute("main", "true", timeout)  # type: ignore[arg-type]
+
+
+async def test_output_of_a_background_job_is_seen_later(pool: TerminalPool, tmp_path: Path) -> None:
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    assert (await pool.execute("main", "(read x <go; echo from behind) &")).status == "completed"
+    await pool.execute("main", "echo > go")
+    assert "from behind" in await until(pool, "main", "from behind")
+    assert "usable" in (await pool.execute("main", "echo usable")).output.splitlines()
+
+
+async def test_a_python_repl_answers(pool: TerminalPool) -> None:
+    first = await pool.execute("main", f"{PYTHON} -q -i", 0.2)
+    await until(pool, "main", ">>>", first)
+    assert "42" in (await pool.send_input("main", "6 * 7\n", 3)).output
+    assert (await pool.send_input("main", "\x04", LONG)).status == "completed"
+
+
+async def test_a_hidden_password_is_read_and_not_echoed(pool: TerminalPool) -> None:
+    first = await pool.execute("main", "read -r -s -p 'Password: ' p; echo; echo \"length ${#p}\"", 0.2)
+    await until(pool, "main", "Password:", first)
+    result = await pool.send_input("main", "hunter22\n", LONG)
+    assert "length 8" in result.output
+    assert "hunter22" not in result.output
+
+
+async def test_ctrl_c_works_although_the_host_ignores_it(tmp_path: Path) -> None:
+    script = """
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+from autopilot_runtime.shell.pool import TerminalPool
+async def main():
+    pool = TerminalPool(sys.argv[1])
+    await pool.execute("main", "sleep 1000", 0.3)
+    result = await pool.send_input("main", "\\x03", 10)
+    print(result.status, result.return_code)
+    await pool.close()
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(
+        PYTHON, "-c", script, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), LONG)
+    assert out.decode().split() == ["completed", "130"]
+
+
+async def test_a_program_that_leaves_the_terminal_raw_does_no_harm(pool: TerminalPool) -> None:
+    await pool.execute("main", "stty raw -echo -isig; kill -9 $(sh -c 'echo $$') 2>/dev/null")
+    await pool.execute("main", "sleep 1000", 0.2)
+    assert (await pool.send_input("main", "\x03", LONG)).return_code == 130
+
+
+async def test_unread_output_survives_any_number_of_looks(pool: TerminalPool) -> None:
+    await pool.execute(
+        "main", "for i in $(seq 300); do echo n$i; done; read x; for i in $(seq 301 600); do echo n$i; done", 0
+    )
+    deltas = await until(pool, "main", "n300")
+    deltas += "\n" + (await pool.send_input("main", "\n", LONG)).output
+    for n in range(1, 601):
+        assert deltas.splitlines().count(f"n{n}") == 1
+    full = await pool.read_output("main")
+    assert (full.mode, full.status) == ("full", "completed")
+    assert [line for line in full.output.splitlines() if line] == [f"n{n}" for n in range(1, 601)]
+
+
+async def test_a_hundred_megabytes_are_bounded(pool: TerminalPool) -> None:
+    result = await pool.execute("main", "head -c 100000000 /dev/zero | tr '\\0' x | fold -w 120; echo; echo end", 60)
+    assert result.status == "completed"
+    assert result.total_bytes > 100_000_000
+    assert len(result.output) < 64_000
+    assert result.output.endswith("\nend")
+    assert "left out" in result.output
+    assert (await pool.execute("main", "echo usable")).output == "usable"
+
+
+async def test_binary_output_and_an_endless_line_are_safe(pool: TerminalPool) -> None:
+    result = await pool.execute(
+        "main", "head -c 300000 /dev/urandom; head -c 1000000 /dev/zero | tr '\\0' y; echo; echo end", LONG
+    )
+    assert result.status == "completed"
+    assert result.output.endswith("\nend")
+    assert len(result.output) < 64_000
+    assert "\x1b" not in result.output
+    assert (await pool.execute("main", "echo usable")).output.endswith("usable")
+
+
+async def test_wide_lines_stay_whole(pool: TerminalPool) -> None:
+    result = await pool.execute("main", "printf 'x%.0s' $(seq 5000); echo; printf '%300s|\\n' y")
+    assert result.output.splitlines() == ["x" * 5000, " " * 299 + "y|"]
+
+
+async def test_text_is_utf8_without_any_locale(tmp_path: Path) -> None:
+    pool = TerminalPool(tmp_path, {"PATH": os.environ["PATH"], "TERM": ""})
+    assert (await pool.execute("main", "echo 'grüße 漢字'; printf '\\303\\244\\n'")).output == "grüße 漢字\nä"
+    await pool.close()
+
+
+async def test_nothing_pages(pool: TerminalPool) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    setup = "git init -q . && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m one"
+    assert (await pool.execute("main", setup, LONG)).return_code == 0
+    result = await pool.execute("main", "git log --oneline; git --paginate log --format=%s", LONG)
+    assert result.status == "completed"
+    assert result.output.endswith("one")
+
+
+async def test_a_resize_reaches_the_programs(pool: TerminalPool) -> None:
+    assert (await pool.execute("main", "stty size")).output == "50 200"
+    pool.resize("main", 30, 90)
+    assert (await pool.execute("main", "stty size")).output == "30 90"
+
+
+@pytest.mark.skipif(shutil.which("vim") is None, reason="vim is not installed")
+async def test_vim_edits_a_file(pool: TerminalPool, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("alpha\n")
+    await pool.execute("main", "vim -u NONE -N -n note", 1)
+    await screen(pool, "", "alpha")
+    assert "alpha beta" in await screen(pool, "A beta\x1b", "alpha beta")
+    result = await pool.send_input("main", ":wq\n", LONG)
+    assert (result.status, result.return_code) == ("completed", 0)
+    assert (tmp_path / "note").read_text() == "alpha beta\n"
+
+
+@pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")
+async def test_less_turns_its_pages(pool: TerminalPool) -> None:
+    await pool.execute("main", "seq 1000 | LESS= less", 1)
+    page = await screen(pool, "G", "1000")
+    assert "full-screen program" in page
+    assert (await pool.send_input("main", "q", LONG)).status == "completed"
+
+
+async def test_a_curses_program_is_seen_as_its_screen(pool: TerminalPool, tmp_path: Path) -> None:
+    (tmp_path / "tui.py").write_text(
+        "import curses\ndef main(s):\n  curses.curs_set(0); s.addstr(3, 10, 'middle'); s.addstr(0, 0, 'top'); s.refresh()\n"
+        "  k = s.getkey(); s.addstr(3, 10, 'key ' + k + '  '); s.refresh(); s.getkey()\ncurses.wrapper(main)\nprint('left')\n"
+    )
+    await pool.execute("main", f"{PYTHON} tui.py", 1)
+    shown = await screen(pool, "", "middle")
+    assert shown.splitlines()[-4:] == ["top", "", "", "          middle"]
+    assert "          key z" in await screen(pool, "z", "key z")
+    result = await pool.send_input("main", "q", LONG)
+    assert (result.status, result.output) == ("completed", "left")
+
+
+async def test_two_pools_share_nothing(tmp_path: Path) -> None:
+    one, two = TerminalPool(tmp_path), TerminalPool(tmp_path)
+    await one.execute("main", "x=1")
+    assert (await two.execute("main", "echo [$x]")).output == "[]"
+    await one.close()
+    assert (await two.execute("main", "echo still")).output == "still"
+    await two.close()
+
+
+async def test_a_closed_pool_refuses(tmp_path: Path) -> None:
+    pool = TerminalPool(tmp_path)
+    await pool.execute("main", "true")
+    await pool.close()
+    await pool.close()
+    with pytest.raises(RuntimeClosed):
+        await pool.execute("main", "true")
+
+
+def test_a_terminal_moves_to_the_loop_that_uses_it(tmp_path: Path) -> None:
+    pool = TerminalPool(tmp_path)
+    asyncio.run(pool.execute("main", "x=kept; echo one; (sleep 0.2; echo late) &"))
+    assert asyncio.run(pool.execute("main", "echo $x; wait")).output.splitlines()[-1] != ""
+    assert "kept" in asyncio.run(pool.read_output("main")).output
+    asyncio.run(pool.close())
+
+
+async def test_the_loop_stays_free_while_output_floods(pool: TerminalPool) -> None:
+    await pool.execute("main", "true")
+    gaps, last, done = [0.0], time.perf_counter(), False
+
+    async def tick() -> None:
+        nonlocal last
+        while not done:
+            now = time.perf_counter()
+            gaps.append(now - last)
+            last = now
+            await asyncio.sleep(0.001)
+
+    ticking = asyncio.create_task(tick())
+    await pool.execute("main", "head -c 50000000 /dev/zero | tr '\\0' x | fold -w 120", 60)
+    done = True
+    await ticking
+    assert max(gaps) < 0.5
+
+
+async def test_ten_terminals_at_once(pool: TerminalPool) -> None:
+    calls = [pool.execute(f"t{n}", f"echo {n}", LONG, new_terminal=True) for n in range(10)]
+    assert [result.output for result in await asyncio.gather(*calls)] == [str(n) for n in range(10)]
+
+
+async def test_too_many_terminals_are_refused(tmp_path: Path) -> None:
+    pool = TerminalPool(tmp_path, most=2)
+    await pool.execute("a", "true", new_terminal=True)
+    await pool.execute("b", "true", new_terminal=True)
+    with pytest.raises(ToolError, match="2 terminals are open"):
+        await pool.execute("c", "true", new_terminal=True)
+    await pool.close()
