@@ -32,7 +32,7 @@ class MontySandbox:
 
     async def start(self) -> None:
         """Have a worker ready."""
-        await self._ready(Limits().memory_mb)
+        await self._ready(None)
 
     async def run(
         self, code: str, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, payloads: int = 0
@@ -58,7 +58,7 @@ class MontySandbox:
 
     async def _run(self, code: str, block: BlockRun, limits: Limits, *, tools: Mapping[str, ToolSpec]) -> BlockResult:
         before = self._lease
-        worker = await self._ready(limits.memory_mb)
+        worker = await self._ready(limits)
         if self._used and worker is not before:
             block.transcript.add("text", _REPLACED)
         self._used = True
@@ -68,14 +68,14 @@ class MontySandbox:
             self._drop()
         return block.result(failure)
 
-    async def _ready(self, memory_mb: int) -> Lease:
-        """The worker; a fresh one in a forked child, or when an unused one was made for another amount of memory."""
+    async def _ready(self, limits: Limits | None) -> Lease:
+        """The worker; a fresh one in a forked child, or when an unused one was made for other limits."""
         async with self._starting:
             held = self._lease
-            if held is not None and (held.host != os.getpid() or (held.memory_mb != memory_mb and not self._used)):
+            if held is not None and (held.host != os.getpid() or (not self._used and not held.fits(limits))):
                 self._drop()
             if self._lease is None:
-                self._lease = await lease(memory_mb)
+                self._lease = await lease(limits or Limits())
             return self._lease
 
     def _drop(self) -> None:

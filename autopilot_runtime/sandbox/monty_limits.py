@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from autopilot_runtime.core.protocols import Failure
+from autopilot_runtime.sandbox.monty_bridge import can_delete
 
 _SHOWN = 5
 _HAS = (
@@ -13,7 +14,21 @@ _HAS = (
     "itertools json math os os.path pathlib posixpath random re sys time tomllib typing unicodedata"
 )
 _MODULES = frozenset(_HAS.split())
-_BASES = frozenset({"object"})
+# Where a module is there in part, the part people ask for and do not get.
+_LACKS = {
+    "collections": "ChainMap OrderedDict UserDict UserList UserString",
+    "dataclasses": "asdict astuple fields replace make_dataclass InitVar KW_ONLY Field",
+    "datetime": "UTC tzinfo MINYEAR MAXYEAR",
+    "functools": "wraps update_wrapper total_ordering cmp_to_key partialmethod singledispatch singledispatchmethod "
+    "cached_property",
+    "json": "JSONEncoder JSONDecoder",
+    "pathlib": "PurePath PurePosixPath PureWindowsPath PosixPath WindowsPath",
+    "re": "subn X VERBOSE L LOCALE U UNICODE RegexFlag template purge",
+    "asyncio": "create_task TaskGroup Queue Lock Event Semaphore wait wait_for timeout to_thread new_event_loop "
+    "get_event_loop get_running_loop as_completed",
+    "typing": "NamedTuple TypedDict overload cast get_type_hints",
+}
+_GONE = {(module, name) for module, names in _LACKS.items() for name in names.split()}
 _DECORATORS = frozenset({"property", "staticmethod", "classmethod"})
 _INSTEAD = "Write it without, or with plain functions, lists and dicts. Nothing of this block ran."
 
@@ -30,14 +45,32 @@ def unsupported(tree: ast.Module) -> Failure | None:
 
 
 def _found(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    optional = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in ast.walk(node)}
+    optional = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in _within(node)}
+    modules = {
+        alias.asname or alias.name: alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
     for node in ast.walk(tree):
         what = _what(node)
         if what is not None:
-            yield node.lineno, what  # type: ignore[attr-defined]
-        elif isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in optional:
+            yield getattr(node, "lineno", 1), what
+        elif id(node) in optional:
+            continue
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for name in _missing(node):
-                yield node.lineno, f"module {name!r}"
+                yield node.lineno, name
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id, "")
+            if (module, node.attr) in _GONE:
+                yield node.lineno, f"{module}.{node.attr}"
+
+
+def _within(node: ast.Try) -> Iterator[ast.AST]:
+    """What a `try` guards: a block may ask for a module there and do without."""
+    for statement in node.body:
+        yield from ast.walk(statement)
 
 
 def _what(node: ast.AST) -> str | None:
@@ -46,8 +79,8 @@ def _what(node: ast.AST) -> str | None:
             return f"class inheritance (class {node.name})"
         case ast.Yield() | ast.YieldFrom():
             return "generators (yield)"
-        case ast.Delete():
-            return "del statement"
+        case ast.Delete() if not can_delete(node):
+            return "del of several things or of a slice"
         case ast.TryStar():
             return "except* clause"
         case ast.FunctionDef(decorator_list=decorators):
@@ -57,9 +90,13 @@ def _what(node: ast.AST) -> str | None:
 
 
 def _is_plain(base: ast.expr) -> bool:
-    return isinstance(base, ast.Name) and base.id in _BASES
+    return isinstance(base, ast.Name) and base.id == "object"
 
 
 def _missing(node: ast.Import | ast.ImportFrom) -> list[str]:
-    names = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-    return [name for name in names if name not in _MODULES]
+    if isinstance(node, ast.Import):
+        return [f"module {alias.name!r}" for alias in node.names if alias.name not in _MODULES]
+    module = node.module or "."
+    if module not in _MODULES:
+        return [f"module {module!r}"]
+    return [f"{module}.{alias.name}" for alias in node.names if (module, alias.name) in _GONE]

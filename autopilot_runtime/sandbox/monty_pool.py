@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
+from autopilot_runtime.confine.limits import set_memory
 from autopilot_runtime.core.bridge import in_thread, threads
 from autopilot_runtime.core.errors import MissingExtra
+from autopilot_runtime.core.protocols import Limits
 from autopilot_runtime.sandbox.monty_text import ERRORS, Sources
 
-# In case everything else fails, the worker itself ends after this much own time in one block. The limit of the
-# block is kept by the host, which kills.
-_LAST_RESORT_SECONDS = 900.0
+# The host keeps the time and kills. Should it be killed itself, what it left running ends by these: the
+# interpreter's own limit for one block, and on Linux a limit of the worker process that is moved before each block.
+_SPARE_SECONDS = 5.0
+_SPARE_BYTES = 512 * 1024 * 1024
 _MOST_WORKERS = 1_000
 _NO_LIMIT = 2**40
 _RECURSION = 500
@@ -29,6 +34,9 @@ def __show__(value):
     elif value is not None:
         {WORDS}(repr(value))
 """
+
+if sys.platform == "linux":
+    import resource
 
 _lock = threading.Lock()
 _pools: dict[int, Any] = {}
@@ -67,13 +75,29 @@ if hasattr(os, "register_at_fork"):
 class Lease:
     """One worker, with the session that lives in it."""
 
-    def __init__(self, session: Any, memory_mb: int) -> None:
+    def __init__(self, session: Any, limits: Limits) -> None:
         self.session = session
         self.pid: int | None = session.worker_pid
         self.host = os.getpid()
-        self.memory_mb = memory_mb
+        self.memory_mb, self.seconds = limits.memory_mb, limits.seconds
         self.sources = Sources()
         self._lock = threading.Lock()
+        if self.pid is not None:
+            # The interpreter counts what it knows of; this is the wall behind it.
+            with contextlib.suppress(OSError):  # it died already: its first answer will tell
+                set_memory(self.pid, self.memory_mb * 1024 * 1024 * 2 + _SPARE_BYTES)
+
+    def fits(self, limits: Limits | None) -> bool:
+        """Whether it was made for these limits; an interpreter cannot change them later."""
+        return limits is None or (limits.memory_mb, limits.seconds) == (self.memory_mb, self.seconds)
+
+    def bound(self, seconds: float) -> None:
+        """Let the worker end by itself when it has computed this long and nobody stopped it. Linux only."""
+        if sys.platform == "linux" and self.pid is not None:
+            with contextlib.suppress(OSError, ValueError, IndexError):  # it is gone: its first answer will tell
+                hard = resource.prlimit(self.pid, resource.RLIMIT_CPU)[1]
+                until = int(_cpu_seconds(self.pid) + 1.5 * seconds + 1) + 1
+                resource.prlimit(self.pid, resource.RLIMIT_CPU, (until, hard))
 
     def kill(self) -> None:
         """End the worker, whatever it is doing. The session is given back on another thread: it may be in use."""
@@ -90,16 +114,21 @@ class Lease:
             self.session.__exit__(None, None, None)
 
 
-async def lease(memory_mb: int) -> Lease:
-    """A fresh worker that may use about this much memory."""
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def lease(limits: Limits) -> Lease:
+    """A fresh worker for blocks with these limits."""
 
     def make() -> Lease:
-        limits = {
-            "max_feed_duration_secs": _LAST_RESORT_SECONDS,
-            "max_memory": memory_mb * 1024 * 1024,
+        settings = {
+            "max_feed_duration_secs": 2 * limits.seconds + _SPARE_SECONDS,
+            "max_memory": limits.memory_mb * 1024 * 1024,
             "max_suspensions": _NO_LIMIT,
             "max_recursion_depth": _RECURSION,
         }
-        return Lease(_pool().checkout(limits=limits).__enter__(), memory_mb)
+        return Lease(_pool().checkout(limits=settings).__enter__(), limits)
 
     return await in_thread(make)

@@ -13,8 +13,9 @@ from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.protocols import Failure, Limits, Outcome
 from autopilot_runtime.sandbox import monty_pool
 from autopilot_runtime.sandbox.blockrun import LOST, BlockRun
-from autopilot_runtime.sandbox.display import bare_names, splice
+from autopilot_runtime.sandbox.display import bare_names, rebound, splice
 from autopilot_runtime.sandbox.forbidden import advice
+from autopilot_runtime.sandbox.monty_bridge import bridge
 from autopilot_runtime.sandbox.monty_pool import PRELUDE, VALUE, WORDS, Lease
 from autopilot_runtime.sandbox.monty_text import outcome_error, text_of, unknown_name
 from autopilot_runtime.sandbox.monty_value import plain, shown
@@ -34,6 +35,7 @@ class Talk:
         self._lease, self._block, self._limits = lease, block, limits
         self._tools = tools
         self._bare = bare_names(tools)
+        self._callable = frozenset((*tools, *self._bare))
         self._left = limits.seconds
         self._monty = monty_pool.monty()
         self._over = threading.Event()
@@ -73,8 +75,9 @@ class Talk:
         return Failure("timeout", text)
 
     async def _held(self, code: str) -> Failure | None:
-        spliced = splice(_leaving(code), self._tools, last=True)
+        spliced = splice(bridge(code, rebound(ast.parse(code))), self._tools, last=True)
         self._source = spliced.encode()
+        self._lease.bound(self._limits.seconds)
         await self._step(self._lease.session.feed_run, PRELUDE, inputs=_stubs(self._monty, self._tools))
         self._current = self._lease.sources.fed(code)
         asked = await self._step(self._begin, spliced)
@@ -110,7 +113,7 @@ class Talk:
                 snapshot = snapshot.resume(dict.fromkeys(snapshot.pending_call_ids, nothing))
             elif snapshot.is_os_function:
                 snapshot = self._system(snapshot)
-            elif snapshot.object_id is None and snapshot.function_name in (*self._tools, *self._bare):
+            elif snapshot.object_id is None and snapshot.function_name in self._callable:
                 return snapshot
             else:
                 snapshot = snapshot.resume(self._own(snapshot))
@@ -181,6 +184,8 @@ class Talk:
             if code not in ("", "0", "None") and self._block.stopped is None:
                 self._write("text", f"[the block ended itself: exit {code[:500]}]\n")
             return None
+        if isinstance(inner, TimeoutError) and not error.traceback():  # the interpreter's own limit, not a raise
+            return self._lost(self._overdue())
         text, line = text_of(error, sources=self._lease.sources, current=self._current, tools=self._tools)
         if isinstance(inner, MemoryError):
             return Failure("memory", f"{text}\nThe block may use {self._lease.memory_mb} MB.", line)
@@ -197,19 +202,6 @@ def _answer(outcome: Outcome) -> dict[str, Any]:
     except WireError as error:
         text = f"The call took effect, but its result cannot be given to the block: {error}."
         return outcome_error("ToolError", text)
-
-
-def _leaving(code: str) -> str:
-    """The code with `sys.exit` as `exit`, which the host answers; nothing else moves."""
-    tree = ast.parse(code)
-    lines = code.split("\n")
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(value=ast.Name(id="sys"), attr="exit") if node.lineno == node.end_lineno:
-                line = lines[node.lineno - 1].encode()
-                begin, end = node.col_offset, node.end_col_offset or 0
-                lines[node.lineno - 1] = (line[:begin] + b"exit".ljust(end - begin) + line[end:]).decode()
-    return "\n".join(lines)
 
 
 def _stubs(monty: Any, tools: Collection[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Collection
 from typing import Any
 
@@ -30,10 +31,10 @@ _MARK = "<control block"
 _HINTS = {
     "cannot suspend in this synchronous context": "Call tools in a for loop or a comprehension, not through map(), "
     "sorted(key=...) or a method like __repr__.",
-    "type object '": "This interpreter has no methods on types: write lambda x: x.lower() instead of str.lower.",
     "has no attribute": "This interpreter has a part of Python's library only; use another way.",
     "not yet support": "This interpreter runs a part of Python only; write it in another way.",
 }
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _FRAMES = 8
 _LINE = 200
 _CHARS = 4_000
@@ -53,7 +54,7 @@ class Sources:
         self._feeds += 1
         if code is not None:
             self._blocks += 1
-            self._named[name] = (f"{_MARK} {self._blocks}>", code.split("\n"))
+            self._named[name] = (f"{_MARK} {self._blocks}>", _LINE_END.split(code))
             if len(self._named) > 50:
                 del self._named[next(iter(self._named))]
         return name

@@ -12,7 +12,7 @@ import pytest
 
 from autopilot_runtime.session.file import FileSession
 
-ROUNDS = 12
+ROUNDS = 25
 # Appends a few steps, folds them, goes on; after each acknowledged step it says its number.
 WRITER = """
 import sys
