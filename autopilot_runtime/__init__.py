@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from autopilot_runtime.session.file import FileSession
     from autopilot_runtime.session.memory import InMemorySession
     from autopilot_runtime.tool.context import ToolContext
-    from autopilot_runtime.tool.define import ToolResult, tool
+    from autopilot_runtime.tool.define import Preview, ToolResult, tool
+    from autopilot_runtime.tool.permit import Subject
     from autopilot_runtime.tool.registry import ToolRegistry
 
 __version__ = "0.1.0"
@@ -77,7 +78,8 @@ _HOME = {
     "session.file": "FileSession",
     "session.memory": "InMemorySession",
     "tool.context": "ToolContext",
-    "tool.define": "ToolResult",
+    "tool.define": "Preview ToolResult",
+    "tool.permit": "Subject",
     "tool.registry": "ToolRegistry",
     "tool": "tool",
 }
@@ -117,6 +119,7 @@ __all__ = [
     "on_user_message_queued",
     "PathRefused",
     "PermissionDenied",
+    "Preview",
     "Provider",
     "ProviderError",
     "ReplayError",
@@ -131,6 +134,7 @@ __all__ = [
     "SessionError",
     "SessionStore",
     "SetupError",
+    "Subject",
     "tool",
     "ToolContext",
     "ToolError",

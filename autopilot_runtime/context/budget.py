@@ -84,6 +84,10 @@ class Meter:
         self._known = input_total + (output if output is not None else round(raw * self.estimate.factor))
         self._new = 0
 
+    def reset(self) -> None:
+        """Nothing is in the window any more."""
+        self.rewrite(())
+
     def rewrite(self, texts: Iterable[str]) -> None:
         """Count anew, after the history itself was rewritten (archive, summary)."""
         self._known = self._new = self._raw = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autopilot_runtime.block.parser import Piece, Reply, ReplyParser
+from autopilot_runtime.block.parser import ReplyParser
+from autopilot_runtime.block.reply import Piece, Reply
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import (
@@ -58,11 +59,17 @@ class Hearing:
         """Stream the reply from the provider to its end."""
         stop = Stopped("end")
         deltas = self._provider.stream(messages, system=system, max_tokens=max_tokens)
-        async for delta in deltas:
-            if isinstance(delta, Stopped):
-                stop = delta
-            else:
-                self._take(delta)
+        try:
+            async for delta in deltas:
+                if isinstance(delta, Stopped):
+                    stop = delta
+                else:
+                    self._take(delta)
+        finally:
+            # A half-read stream holds a connection until it is closed; do not leave that to the collector.
+            close = getattr(deltas, "aclose", None)
+            if close is not None:
+                await close()
         reply = self._finish(cut=stop.reason in ("length", "context"))
         return Heard(reply, stop, self._usage)
 
@@ -81,9 +88,11 @@ class Hearing:
             self._begin()
 
     def _show(self, piece: Piece) -> None:
+        if not piece.text:
+            return
         if piece.window != self._window:
             self._flush()
-            if self._window and piece.text and not self._live:
+            if self._window and not self._live:
                 self._shown.append("\n")
             self._window = piece.window
         self._say(EventType.STREAM, self._mask.feed(piece.text))
@@ -102,10 +111,11 @@ class Hearing:
         self._say(EventType.STREAM, self._mask.flush())
 
     def _finish(self, *, cut: bool) -> Reply:
-        for piece in self._parser.end():
+        reply = self._parser.finish(cut=cut)
+        for piece in reply.tail:
             self._show(piece)
         self._flush()
         self._say(EventType.THOUGHT, self._thought.flush())
         if self._shown:
             self._scope.emit(EventType.STREAM, text="".join(self._shown), window=self._window)
-        return self._parser.finish(cut=cut)
+        return reply

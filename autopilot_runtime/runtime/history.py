@@ -4,34 +4,50 @@ from __future__ import annotations
 
 from typing import Any
 
+from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.core.message import Kind, Message, Role, printable
-from autopilot_runtime.core.protocols import SessionStore
-from autopilot_runtime.core.secret import Redactor
+from autopilot_runtime.core.protocols import SessionStore, Usage
+from autopilot_runtime.core.stream import Stream
 
 
 class History:
     """The messages of a session, in memory and in its store."""
 
-    def __init__(self, session: SessionStore, redactor: Redactor) -> None:
+    def __init__(self, session: SessionStore, stream: Stream, meter: Meter) -> None:
         self._session = session
-        self._redactor = redactor
+        self.meter = meter
+        self._stream = stream
         self.messages: list[Message] = []
         self.reload()
 
     def reload(self) -> None:
         """Take what the session store holds."""
         self.messages = [Message.from_dict(value) for value in self._session.load()]
+        self.meter.rewrite(message.content for message in self.messages)
 
     @property
     def tasks(self) -> int:
         """How many tasks this conversation has had."""
         return max((m.task for m in self.messages[-1:]), default=0)
 
-    def add(self, role: Role, content: str, *, kind: Kind, task: int) -> Message:
-        """Append one message; it is saved when this returns."""
-        message = Message(role, self._redactor.mask(printable(content)), kind, task)
+    @property
+    def awaits_result(self) -> bool:
+        """Whether the newest message is a reply whose control block has not been answered."""
+        return bool(self.messages) and self.messages[-1].role == "assistant"
+
+    def mask(self, text: str) -> str:
+        """The text without secrets."""
+        return self._stream.redactor.mask(text)
+
+    def add(self, role: Role, content: str, *, kind: Kind, task: int, usage: Usage | None = None) -> Message:
+        """Append one message; it is saved when this returns. `usage` is what the call for a reply cost."""
+        message = Message(role, self.mask(printable(content)), kind, task)
         self._session.append([message.to_dict()])
         self.messages.append(message)
+        if usage is None:
+            self.meter.add(message.content)
+        else:
+            self.meter.measured(usage.input_total, usage.output, reply=message.content)
         return message
 
     def to_dicts(self) -> list[dict[str, Any]]:

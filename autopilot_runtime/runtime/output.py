@@ -65,9 +65,9 @@ def _kind(value: Any) -> str:
 def _combined(value: Any, schema: Mapping[str, Any], where: str) -> Iterator[str]:
     for part in schema.get("allOf", ()):
         yield from check(value, part, where)
-    for key, fits in (("anyOf", lambda n: n >= 1), ("oneOf", lambda n: n == 1)):
-        if key in schema and not fits(sum(not any(check(value, part, where)) for part in schema[key])):
-            yield f"{where}: fits not {'any' if key == 'anyOf' else 'exactly one'} of the {key} forms"
+    for key, enough, words in _COMBINED:
+        if key in schema and not enough(sum(not any(check(value, part, where)) for part in schema[key])):
+            yield f"{where}: fits not {words} of the {key} forms"
 
 
 def _object(value: dict[str, Any], schema: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -93,7 +93,12 @@ def _array(value: list[Any], schema: Mapping[str, Any], where: str) -> Iterator[
             yield from check(item, schema["items"], f"{where}[{index}]")
 
 
-_BOUNDS: tuple[tuple[str, Callable[[Any, Any], bool], str], ...] = (
+Holds = Callable[[Any, Any], bool]
+_COMBINED: tuple[tuple[str, Callable[[int], bool], str], ...] = (
+    ("anyOf", lambda fits: fits >= 1, "any"),
+    ("oneOf", lambda fits: fits == 1, "exactly one"),
+)
+_BOUNDS: tuple[tuple[str, Holds, str], ...] = (
     ("minimum", lambda v, b: v >= b, "at least"),
     ("maximum", lambda v, b: v <= b, "at most"),
     ("exclusiveMinimum", lambda v, b: v > b, "more than"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +53,8 @@ class Run:
     hearing: Hearing | None = None
     started: float = 0.0
     empty_replies: int = 0
+    unused: Sequence[str] = ()  # payload blocks of the last reply that nobody took
+    state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -69,11 +71,16 @@ class Run:
         spent = (
             ("max_cost_usd", self.usage.cost_usd, self.max_cost_usd),
             ("max_tokens_total", self.tokens, self.max_tokens),
-            ("timeout_s", self.clock() - self.started, self.timeout_s),
+            ("timeout_s", self.elapsed, self.timeout_s),
         )
         for what, used, limit in spent:
             if used is not None and limit is not None and used >= limit:
                 raise BudgetSpent(what, used, limit)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self.clock() - self.started
 
     @property
     def tokens(self) -> int:

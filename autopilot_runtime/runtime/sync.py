@@ -97,7 +97,7 @@ class Runtime:
 
     def reset(self) -> None:
         """Forget the conversation; the next run starts fresh."""
-        bridge().call(self._async.reset_async())
+        self._async.reset()
 
     def register_tool(self, name: str, func: Callable[..., Any], replace: bool = False) -> None:
         """Add a function as a tool; its docstring goes into the system prompt."""

@@ -1,0 +1,234 @@
+"""From an agent file to the parts of a runtime. Nothing here starts a process or opens a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autopilot_runtime.block.reply import Payload
+from autopilot_runtime.context.budget import Meter
+from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.hooks import HookSystem
+from autopilot_runtime.core.ids import new_id, slug
+from autopilot_runtime.core.protocols import Provider, Sandbox, SessionStore
+from autopilot_runtime.core.secret import Redactor
+from autopilot_runtime.core.stream import Scope, Stream
+from autopilot_runtime.model.connect import connect, warm
+from autopilot_runtime.runtime import console
+from autopilot_runtime.runtime.agentfile import AgentFile
+from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.history import History
+from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.instructions import Instruction, find_instructions
+from autopilot_runtime.runtime.notes import new_tag
+from autopilot_runtime.runtime.parts import Parts
+from autopilot_runtime.runtime.prompt import build_prompt
+from autopilot_runtime.runtime.questions import Questions
+from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
+from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.skills import find_skills
+from autopilot_runtime.runtime.toolbox import fill_registry
+from autopilot_runtime.sandbox.engine import open_sandbox
+from autopilot_runtime.session.create import create_session
+from autopilot_runtime.tool.permit import PermissionMode, Rule
+from autopilot_runtime.tool.registry import ToolRegistry
+from autopilot_runtime.tool.workspace import Workspace
+
+
+def build(
+    agent: AgentFile,
+    session: str | SessionStore,
+    *,
+    session_id: str | None,
+    session_dir: str | Path | None,
+    db_url: Any,
+    live: bool,
+    provider: Provider | None,
+    permission_mode: str | None,
+    permissions: tuple[str, ...],
+) -> Kit:
+    """The parts of a runtime for this agent."""
+    if isinstance(session, str):
+        session = create_session(session, session_id or slug(agent.name), agent.name, session_dir, db_url)
+    rules, mode = rules_of(agent, permissions), mode_of(permission_mode)
+    return Kit(agent, session, live=live, provider=provider, rules=rules, mode=mode)
+
+
+class Kit:
+    """Everything one runtime owns, from construction to `close()`."""
+
+    def __init__(
+        self,
+        agent: AgentFile,
+        session: SessionStore,
+        *,
+        live: bool,
+        provider: Provider | None,
+        rules: Sequence[Rule],
+        mode: PermissionMode,
+    ) -> None:
+        self.agent = agent
+        self.session = session
+        self.live = live
+        self.stream = Stream()
+        self.scope = Scope(self.stream, session.session_id)
+        self.hooks = HookSystem(self.stream, self.scope)
+        console.install(self.hooks)
+        self.inbox = Inbox()
+        self.questions = Questions(self.hooks, unanswered=agent.runtime.on_unanswered)
+        self.stream.redactor = Redactor.from_environ(agent.secret_env_names())
+        self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens))
+        self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=agent.protected)
+        self.skills = find_skills(agent.skills)
+        self.registry = ToolRegistry()
+        fill_registry(self.registry, agent, self.skills)
+        self.rights = Rights(rules, mode, questions=self.questions, registry=self.registry)
+        self.tag = str(session.extra().get("tag") or new_tag())
+        self._provider = provider
+        self._own_provider = provider is None
+        self._sandbox: Sandbox | None = None
+        self._warming: asyncio.Task[None] | None = None
+        self._desk: Desk | None = None
+        self._introduced: set[str] = set()
+        if provider is None:
+            warm(agent.model_settings())
+
+    # ------------------------------------------------------------ one run
+
+    def new_run(self, *, resumed: bool) -> Run:
+        """A run of its own number, id and span."""
+        number = self.history.tasks + (0 if resumed and self.history.tasks else 1)
+        scope = self.scope.child(run_id=new_id("run"))
+        spec = self.agent.runtime
+        return Run(
+            id=scope.run_id,
+            task=number,
+            scope=scope,
+            span=scope,
+            max_steps=spec.max_steps,
+            max_cost_usd=spec.max_cost_usd,
+            max_tokens=spec.max_tokens_total,
+            timeout_s=spec.timeout_s,
+        )
+
+    async def parts(self, run: Run) -> Parts:
+        """What this run works with. The sandbox comes up while the model thinks."""
+        self._sandbox = open_sandbox(self.agent.runtime.control)
+        self._warming = asyncio.ensure_future(self._warm(self._sandbox))
+        run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
+        return Parts(
+            provider=self.provider,
+            sandbox=self._sandbox,
+            registry=self.registry,
+            history=self.history,
+            inbox=self.inbox,
+            system=self.system_prompt(),
+            tag=self.tag,
+            work_dir=str(self.agent.work_dir),
+            live=self.live,
+            limits=self.agent.limits,
+            max_tokens=self.agent.model.max_tokens,
+            make_desk=self._make_desk,
+            output_schema=self.agent.output_schema,
+        )
+
+    async def _warm(self, sandbox: Sandbox) -> None:
+        # A worker that cannot start is reported where it is needed: by the first block, not by a task nobody awaits.
+        with contextlib.suppress(Exception):
+            await sandbox.start()
+
+    def _make_desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
+        self.workspace.begin_step()
+        self._desk = Desk(
+            run,
+            scope,
+            payloads,
+            registry=self.registry,
+            rights=self.rights,
+            workspace=self.workspace,
+            ask=self.questions.ask,
+        )
+        return self._desk
+
+    async def end_run(self) -> None:
+        """Let go of what lives only for a run."""
+        sandbox, self._sandbox = self._sandbox, None
+        warming, self._warming = self._warming, None
+        if warming is not None:
+            warming.cancel()
+            await asyncio.wait([warming])
+        if sandbox is not None:
+            await sandbox.close()
+        self._desk = None
+
+    def introduce(self, run: Run) -> list[Instruction]:
+        """The project instructions the model has not seen yet in this conversation."""
+        fresh = []
+        for one in find_instructions(self.agent.work_dir, self.agent.instructions):
+            if one.text not in self._introduced:
+                self._introduced.add(one.text)
+                run.scope.emit(EventType.INSTRUCTIONS_LOADED, path=one.shown, lines=one.lines)
+                fresh.append(one)
+        return fresh
+
+    # ------------------------------------------------------------ what lives longer
+
+    @property
+    def provider(self) -> Provider:
+        """The model; connected at first use."""
+        if self._provider is None:
+            self._provider = connect(
+                self.agent.model_settings(), self._mask, agent=slug(self.agent.name), volatile=self._volatile
+            )
+        return self._provider
+
+    def _mask(self, text: str) -> str:
+        return self.stream.redactor.mask(text)
+
+    def _volatile(self, text: str) -> str:
+        return text.replace(self.tag, "#tag").replace(str(self.agent.work_dir), "<work_dir>")
+
+    def refresh_secrets(self) -> None:
+        """Learn the secrets that came into the environment since."""
+        self.stream.redactor = Redactor.from_environ(self.agent.secret_env_names())
+
+    def system_prompt(self) -> str:
+        """The system prompt; the same for as long as the tools are."""
+        return build_prompt(self.agent, self.registry.specs().values(), tag=self.tag, skills=self.skills)
+
+    def append_execution(self, text: str) -> None:
+        """Add text to the result of the call at work."""
+        if self._desk is not None:
+            self._desk.emit(str(text))
+
+    @property
+    def terminal_pool(self) -> Any:
+        """The terminals of this runtime."""
+        raise AttributeError("no terminals")
+
+    def reset(self) -> None:
+        """Forget the conversation and everything that belongs to it."""
+        self.session.reset()
+        self.history.reload()
+        self.inbox.clear()
+        self.tag = new_tag()
+        self._introduced.clear()
+        self.workspace.forget()
+        self.scope.emit(EventType.SESSION_RESET)
+
+    async def close(self) -> None:
+        """End what this runtime owns."""
+        await self.end_run()
+        if self._own_provider and self._provider is not None:
+            await self._provider.close()
+        for thing in (self.session, self.workspace):
+            close = getattr(thing, "close", None)
+            if close is not None:
+                close()
+        await self.hooks.drain()
+
+    def kill(self) -> None:
+        """The last resort, when a runtime is collected without `close()`."""

@@ -1,0 +1,189 @@
+"""The desk where a control block's tool calls arrive: bound, decided, told, made, and answered, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from autopilot_runtime.block.reply import Payload
+from autopilot_runtime.core.bridge import Contained, in_thread
+from autopilot_runtime.core.errors import ToolError
+from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.protocols import Call, Outcome
+from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.rights import Rights
+from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
+from autopilot_runtime.tool.bind import bind
+from autopilot_runtime.tool.context import PayloadQueue, ToolContext
+from autopilot_runtime.tool.define import Tool
+from autopilot_runtime.tool.plain import ToolResult, brief, plain
+from autopilot_runtime.tool.registry import ToolRegistry
+from autopilot_runtime.tool.workspace import Workspace
+
+Ask = Callable[[str, Scope], Awaitable[str]]
+ERROR_CHARS = 8_000
+TOOL_SECONDS = 600.0
+
+
+class Desk:
+    """Serves the calls of one block. `call` is what the sandbox calls."""
+
+    def __init__(
+        self,
+        run: Run,
+        scope: Scope,
+        payloads: Sequence[Payload],
+        *,
+        registry: ToolRegistry,
+        rights: Rights,
+        workspace: Workspace,
+        ask: Ask,
+    ) -> None:
+        self._run = run
+        self._scope = scope
+        self._payloads = PayloadQueue(payloads)
+        self._registry = registry
+        self._rights = rights
+        self._workspace = workspace
+        self._ask = ask
+        self._emitted: list[str] = []
+        self._journal = MemoryJournal(run.id, run.step)
+        self.call = journaled(self._call, self._journal)
+
+    async def _call(self, call: Call) -> Outcome:
+        """Make one call. Whatever goes wrong in a tool comes back as an outcome, never as an exception."""
+        tool = self._registry.get(call.tool)
+        if tool is None:
+            return Outcome(error=f"There is no tool {call.tool!r}.", error_type="NameError")
+        scope = self._scope.child()
+        try:
+            arguments = bind(tool.spec, call.args, call.kwargs)
+            context = self._context(tool, scope, arguments)
+            arguments = await self._rights.permit(tool, context, arguments, scope=scope)
+        except Exception as error:
+            return _failed(error)
+        return await self._make(tool, context, arguments, scope=scope)
+
+    async def _make(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> Outcome:
+        scope.emit(EventType.TOOL_CALL, tool=tool.name, args=_told(arguments), label=tool.label(arguments))
+        begun = time.monotonic()
+        self._emitted.clear()
+        try:
+            outcome = self._outcome(await _invoke(tool, context, arguments))
+        except asyncio.CancelledError:
+            self._done(tool, scope, Outcome(error="stopped"), begun=begun)
+            raise
+        except Exception as error:
+            outcome = _failed(error)
+        self._done(tool, scope, outcome, begun=begun)
+        return outcome
+
+    def _done(self, tool: Tool, scope: Scope, outcome: Outcome, *, begun: float) -> None:
+        for change in self._workspace.drain():
+            self._run.files_changed[change.path] = None
+            scope.emit(EventType.FILE_CHANGED, path=change.path, change=change.kind, diff=change.diff)
+        scope.emit(
+            EventType.TOOL_RESULT,
+            tool=tool.name,
+            result=(outcome.shown if outcome.error is None else outcome.error) or "",
+            ok=outcome.error is None,
+            elapsed=time.monotonic() - begun,
+        )
+
+    def _outcome(self, result: Any) -> Outcome:
+        """The value for the code and the text for the reader, with what the tool added by `emit`."""
+        shown = result.shown if isinstance(result, ToolResult) else None
+        value = plain(result.value if isinstance(result, ToolResult) else result)
+        if shown is None and value is not None:
+            shown = value if isinstance(value, str) else brief(value, ERROR_CHARS)
+        texts = [*self._emitted, *([shown] if shown is not None else [])]
+        return Outcome(value, "\n".join(texts) if texts else None)
+
+    def _context(self, tool: Tool, scope: Scope, arguments: dict[str, Any]) -> ToolContext:
+        takes = tool.spec.payloads(arguments) if tool.spec.payloads else 0
+        return ToolContext(
+            tool=tool.name,
+            workspace=self._workspace,
+            config=tool.config,
+            payloads=self._payloads.take(takes),
+            step=self._run.step,
+            state=self._run.state.setdefault(tool.name, {}),
+            on_emit=self.emit,
+            on_event=lambda kind, data: _ignored(scope.emit(kind, **data)),
+            on_ask=lambda question: self._ask(question, scope),
+        )
+
+    def emit(self, text: str) -> None:
+        """Add text to what the call at work shows."""
+        self._emitted.append(text)
+
+    @property
+    def unused(self) -> list[str]:
+        """A name for each payload block that no call has taken."""
+        return [p.filename or f"block {n}" for n, p in enumerate(self._payloads.left, 1)]
+
+
+async def _invoke(tool: Tool, context: ToolContext, arguments: dict[str, Any]) -> Any:
+    """Call the function where it belongs: a coroutine here, plain code on a thread of its own."""
+    try:
+        async with asyncio.timeout(float(tool.config.get("call_timeout") or TOOL_SECONDS)):
+            if tool.is_async:
+                return await _contained(tool.call(context, arguments))
+            result = await in_thread(tool.call, context, arguments)
+            return await _contained(result) if inspect.isawaitable(result) else result
+    except TimeoutError as error:
+        raise ToolError(f"{tool.name} did not return in time and was given up. {error}".strip()) from error
+
+
+async def _contained(work: Awaitable[Any]) -> Any:
+    """Await users' code so that its own SystemExit or CancelledError does not pass for ours."""
+    task = asyncio.ensure_future(_shielded(work))
+    done, error = await task
+    if error is not None:
+        raise error
+    return done
+
+
+async def _shielded(work: Awaitable[Any]) -> tuple[Any, Exception | None]:
+    try:
+        return await work, None
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        return None, Contained(error)
+    except Exception as error:
+        return None, error
+    except BaseException as error:
+        return None, Contained(error)
+
+
+def _failed(error: Exception) -> Outcome:
+    """An exception as the block sees it: under its own name where Python has it built in."""
+    inner = error.inner if isinstance(error, Contained) else error
+    kind = type(inner).__name__
+    try:
+        text = str(error)
+    except Exception as broken:
+        text = f"{kind} (its text cannot be shown: {type(broken).__name__})"
+    if isinstance(inner, ToolError) or type(inner).__module__ != "builtins" or not isinstance(inner, Exception):
+        known = isinstance(inner, ToolError)
+        text, kind = text if known or kind in text else f"{kind}: {text}", "ToolError"
+    return Outcome(error=text[:ERROR_CHARS] or kind, error_type=kind)
+
+
+def _told(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as events carry them: long texts cut, odd values as text."""
+    return {key: value if _small(value) else brief(value, 2_000) for key, value in arguments.items()}
+
+
+def _small(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float)) or (isinstance(value, str) and len(value) < 10_000)
+
+
+def _ignored(_: object) -> None:
+    return None

@@ -1,0 +1,112 @@
+"""What one run works with, and how what happened is put into words for the model."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autopilot_runtime.block.reply import Payload
+from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sandbox
+from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.history import History
+from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.notes import (
+    TerminalState,
+    result_message,
+    runtime_message,
+    status_block,
+    user_message,
+)
+from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.tool.registry import ToolRegistry
+
+_SYSTEM = f"{platform.system()} {platform.machine()}"
+
+
+@dataclass
+class Parts:
+    """The hands and the memory of one run."""
+
+    provider: Provider
+    sandbox: Sandbox
+    registry: ToolRegistry
+    history: History
+    inbox: Inbox
+    system: str
+    tag: str
+    work_dir: str
+    live: bool
+    limits: Limits
+    max_tokens: int | None
+    make_desk: Callable[[Run, Scope, Sequence[Payload]], Desk]
+    output_schema: Mapping[str, Any] | None = None
+    terminals: Callable[[], Sequence[TerminalState]] = tuple
+    changes: Callable[[Run], str] = lambda _: ""
+    clock: Callable[[], float] = time.time
+    told: set[str] = field(default_factory=set)
+
+    def desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
+        """A desk for the tool calls of one block."""
+        return self.make_desk(run, scope, payloads)
+
+    def mask(self, text: str) -> str:
+        """The text without secrets."""
+        return self.history.mask(text)
+
+    def notices(self) -> list[str]:
+        """What the provider has to say about its settings, each once."""
+        ask = getattr(self.provider, "notices", None)
+        fresh = [text for text in (ask() if ask else ()) if text not in self.told]
+        self.told.update(fresh)
+        return fresh
+
+    def status(self, run: Run, step: int) -> str:
+        """The status block for the model's next look."""
+        return status_block(
+            step,
+            run.max_steps,
+            tag=self.tag,
+            now=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.clock())),
+            system=_SYSTEM,
+            cwd=self.work_dir,
+            terminals=self.terminals(),
+            tokens=(self.history.meter.used, self.history.meter.window),
+            cost=_cost(run),
+        )
+
+    def resume_note(self, run: Run, status: str) -> None:
+        """Begin a resumed run: the newest message says that it goes on."""
+        text = runtime_message("The run was interrupted and goes on now.", self.tag, status=status)
+        self.history.add("user", text, kind="result", task=run.task)
+
+    def note(self, run: Run, text: str) -> None:
+        """Say something about the last reply, outside of any step."""
+        self.history.add("user", runtime_message(text, self.tag), kind="result", task=run.task)
+
+    def report(
+        self, run: Run, result: BlockResult | None, *, problems: str = "", void: bool = False, last: bool = False
+    ) -> None:
+        """Tell the model what came of its reply, with everything else that happened meanwhile."""
+        extra = [] if last else self._meanwhile(run)
+        status = "" if last or run.step >= run.max_steps else self.status(run, run.step + 1)
+        if result is not None:
+            extra = [problems, *extra] if problems else extra
+            unused, run.unused = run.unused, ()
+            text = result_message(result, self.tag, status=status, unused=unused, completion_void=void, extra=extra)
+        else:
+            text = "\n\n".join([runtime_message(problems, self.tag), *extra, *([status] if status else [])])
+        self.history.add("user", text, kind="result", task=run.task)
+
+    def _meanwhile(self, run: Run) -> list[str]:
+        changed = self.changes(run)
+        said = [user_message(text, self.tag) for text in self.inbox.take(run.span)]
+        return [*([changed] if changed else []), *said]
+
+
+def _cost(run: Run) -> tuple[float, float | None] | None:
+    spent = run.usage.cost_usd
+    return (spent, run.max_cost_usd) if spent is not None and (spent or run.max_cost_usd) else None

@@ -1,0 +1,92 @@
+"""What this runtime's calls may do: rules first, then a person, and what they said "always" to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from autopilot_runtime.core.decision import Decision
+from autopilot_runtime.core.errors import AgentFileError, PermissionDenied, SetupError
+from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.agentfile import AgentFile
+from autopilot_runtime.runtime.questions import Questions
+from autopilot_runtime.tool.bind import bind
+from autopilot_runtime.tool.context import ToolContext
+from autopilot_runtime.tool.define import Tool
+from autopilot_runtime.tool.permit import MODES, PermissionMode, Rule, decide, grant_for, parse_rule, parse_rules
+from autopilot_runtime.tool.registry import ToolRegistry
+
+
+class Rights:
+    """Permissions of one runtime. `grants` are remembered for the session."""
+
+    def __init__(
+        self, rules: Sequence[Rule], mode: PermissionMode, *, questions: Questions, registry: ToolRegistry
+    ) -> None:
+        self.rules = tuple(rules)
+        self.mode = mode
+        self.grants: list[Rule] = []
+        self._questions = questions
+        self._registry = registry
+
+    async def permit(
+        self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope
+    ) -> dict[str, Any]:
+        """The arguments to call with (a person may have edited them), or `PermissionDenied`. Nothing has happened."""
+        preview = tool.preview(context, arguments)
+        request = tool.request(preview, asks=self._registry.asks(tool.name))
+        verdict = decide(self.rules, request, mode=self.mode, grants=self.grants)
+        if verdict.action == "allow":
+            return arguments
+        if verdict.action == "deny":
+            self._told(scope, tool, Decision(False, verdict.reason, source="rule"))
+            raise PermissionDenied(f"{tool.name} was not allowed: {verdict.reason}. There is no way around it.")
+        about = {
+            "tool": tool.name,
+            "description": preview.description,
+            "reason": verdict.reason,
+            "args": arguments,
+            "diff": preview.diff,
+        }
+        decision = await self._questions.permit(scope, **about)
+        self._told(scope, tool, decision)
+        if not decision.allowed:
+            raise PermissionDenied(f"The user did not allow this {tool.name} call: {decision.reason or 'denied'}.")
+        if decision.edited is not None:
+            arguments = bind(tool.spec, (), {**arguments, **decision.edited})
+            request = tool.request(tool.preview(context, arguments), asks=True)
+        if decision.always:
+            self.grants.append(grant_for(request))
+        return arguments
+
+    def _told(self, scope: Scope, tool: Tool, decision: Decision) -> None:
+        scope.emit(
+            EventType.PERMISSION_DECIDED,
+            tool=tool.name,
+            allowed=decision.allowed,
+            reason=decision.reason,
+            always=decision.always,
+            source=decision.source,
+        )
+
+
+def rules_of(agent: AgentFile, extra: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules of the caller, then those of the agent file; first match wins."""
+    rules, problems = list(parse_rules(extra)), []
+    for index, entry in enumerate(agent.permissions):
+        try:
+            rules.append(parse_rule(entry.action, entry.rule))
+        except SetupError as error:
+            problems.append(agent.problem(("agent", "permissions", index), str(error)))
+    if problems:
+        raise AgentFileError(problems)
+    return tuple(rules)
+
+
+def mode_of(name: str | None) -> PermissionMode:
+    """A permission mode by name."""
+    for mode in MODES:
+        if mode == (name or "ask"):
+            return mode
+    raise SetupError(f"{name!r} is not a permission mode; there are {', '.join(get_args(PermissionMode))}.")

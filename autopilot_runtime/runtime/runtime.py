@@ -1,0 +1,288 @@
+"""`AsyncRuntime`: an agent file, ready to take tasks. One run at a time; everything it owns is cleaned up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from autopilot_runtime.core.errors import AutopilotError, RunInProgress, RuntimeClosed, SetupError
+from autopilot_runtime.core.event import Event, EventType
+from autopilot_runtime.core.hooks import HookSystem
+from autopilot_runtime.core.protocols import Provider, RunResult, SessionStore
+from autopilot_runtime.core.stream import Feed
+from autopilot_runtime.runtime.agentfile import AgentFile
+from autopilot_runtime.runtime.build import Kit, build
+from autopilot_runtime.runtime.notes import task_message
+from autopilot_runtime.runtime.parts import Parts
+from autopilot_runtime.runtime.run import Ending, Run
+from autopilot_runtime.runtime.supervise import supervise
+from autopilot_runtime.tool.registry import ToolRegistry
+
+RESUMABLE = frozenset({"failed", "aborted", "max_steps", "budget"})
+
+
+class AsyncRuntime:
+    """An agent file, ready to take tasks. Use as an async context manager, or `await close()`."""
+
+    def __init__(
+        self,
+        agent_file: str | Path | AgentFile,
+        session: str | SessionStore = "memory",
+        session_id: str | None = None,
+        session_dir: str | Path | None = None,
+        stream: bool = False,
+        db_url: str | None = None,
+        *,
+        db: Any = None,
+        provider: Provider | None = None,
+        permission_mode: str | None = None,
+        permissions: tuple[str, ...] = (),
+    ) -> None:
+        self.agent = agent_file if isinstance(agent_file, AgentFile) else AgentFile.load(agent_file)
+        self._kit: Kit = build(
+            self.agent,
+            session,
+            session_id=session_id,
+            session_dir=session_dir,
+            db_url=db_url or db,
+            live=stream,
+            provider=provider,
+            permission_mode=permission_mode,
+            permissions=permissions,
+        )
+        self.last: RunResult | None = None
+        self._pid = os.getpid()
+        self._work: asyncio.Task[Ending] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._abort = False
+        self._busy = False
+        self._closed = False
+        self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
+        self._final = weakref.finalize(self, self._kit.kill)
+
+    # ------------------------------------------------------------ runs
+
+    async def run(self, task: str) -> str | None:
+        """Work on `task` until it is done. The completion text, or None for any other ending (see `last`)."""
+        return await self._go(task)
+
+    async def resume(self) -> str | None:
+        """Go on with a run that was interrupted, failed or ran out of steps."""
+        if self.last is None or self.last.status not in RESUMABLE:
+            state = self.last.status if self.last else "there was none"
+            raise SetupError(f"There is no run to resume: the last one is {state}.")
+        return await self._go(None)
+
+    async def stream(self, task: str) -> AsyncIterator[Event]:
+        """Run `task` and give its events as they happen. Leaving the loop early aborts the run."""
+        feed = self.open_feed()
+        work = asyncio.ensure_future(self.run(task))
+        work.add_done_callback(lambda _: feed.close())
+        try:
+            async for event in feed:
+                yield event
+            await work
+        finally:
+            feed.close()
+            if not work.done():
+                self.abort()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await work
+
+    async def events(self, since: int = 0) -> AsyncIterator[Event]:
+        """The events after number `since`, then live ones until the runtime is closed."""
+        feed = self.open_feed(since)
+        try:
+            async for event in feed:
+                yield event
+        finally:
+            feed.close()
+
+    def open_feed(self, since: int | None = None) -> Feed:
+        """A feed of events for one reader: after number `since`, or (None) from now on."""
+        feed = self._kit.stream.open(since)
+        self._feeds.add(feed)
+        if self._closed:
+            feed.close()
+        return feed
+
+    async def idle(self) -> None:
+        """Wait until no run is in progress."""
+        if self._work is not None:
+            await asyncio.wait([self._work])
+
+    async def _go(self, task: str | None) -> str | None:
+        self._usable()
+        if self._busy:
+            raise RunInProgress("This runtime is at work; wait for its run() to end, or use a second Runtime.")
+        self._busy = True
+        try:
+            return await self._supervised(task)
+        finally:
+            self._busy = self._abort = False
+            self._work = None
+
+    async def _supervised(self, task: str | None) -> str | None:
+        kit = self._kit
+        kit.refresh_secrets()
+        self._loop = kit.hooks.loop = asyncio.get_running_loop()
+        run = kit.new_run(resumed=task is None)
+        if task is None:
+            run.scope.emit(EventType.RESUMED, run=self.last.run_id if self.last else "")
+        else:
+            run.scope.emit(EventType.START, task=task)
+        ending: Ending | None = None
+        try:
+            parts = await kit.parts(run)
+            self._open_conversation(run, parts, task)
+            self._work = asyncio.ensure_future(supervise(run, parts, aborted=lambda: self._abort))
+            if self._abort:  # abort() came before run(): it counts for this one
+                self._work.cancel()
+            ending = await self._work
+        except SetupError as error:
+            run.scope.emit(EventType.RUNTIME_ERROR, error=str(error), kind="setup")
+            ending = Ending("failed", error=error)
+            raise
+        except asyncio.CancelledError:
+            ending = Ending("aborted", error=AutopilotError("The task running this was cancelled."))
+            raise
+        finally:
+            await self._end(run, ending or Ending("failed"))
+        return ending.summary if ending.status == "completed" else None
+
+    def _open_conversation(self, run: Run, parts: Parts, task: str | None) -> None:
+        status = parts.status(run, 1)
+        if task is None:
+            parts.resume_note(run, status)
+            return
+        said = self._kit.introduce(run)
+        text = task_message(task, parts.tag, number=run.task, instructions=said, status=status)
+        parts.history.add("user", text, kind="task", task=run.task)
+
+    async def _end(self, run: Run, ending: Ending) -> None:
+        self.last = run.result(ending)
+        await self._kit.end_run()
+        run.scope.emit(
+            EventType.RUN_ENDED,
+            status=ending.status,
+            summary=ending.summary,
+            steps=run.step,
+            cost_usd=run.usage.cost_usd,
+            files_changed=list(run.files_changed),
+            error=str(ending.error) if ending.error else None,
+        )
+        await self._kit.hooks.drain()
+
+    # ------------------------------------------------------------ from outside
+
+    def send_message(self, message: str) -> None:
+        """Queue a message for the running agent. Thread-safe, returns at once."""
+        self._usable()
+        self._kit.inbox.put(message, self._kit.scope)
+
+    def answer(self, request_id: str, value: Any) -> None:
+        """Settle a question or permission that waits."""
+        self._kit.questions.answer(request_id, value)
+
+    def abort(self) -> None:
+        """Stop the run in progress (within a second), or the next one when none is. Thread-safe."""
+        self._abort = True
+        work, loop = self._work, self._loop
+        if work is not None and loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and the run with it
+                loop.call_soon_threadsafe(work.cancel)
+
+    def reset(self) -> Awaitable[None]:
+        """Forget the conversation; the next run starts fresh. Done when this returns; may also be awaited."""
+        self._usable()
+        if self._busy:
+            raise RunInProgress("reset() while a run is in progress: abort() it first.")
+        self._kit.reset()
+        self._abort = False
+        self.last = None
+        return _Done()
+
+    def register_tool(self, name: str, func: Callable[..., Any], replace: bool = False) -> None:
+        """Add a function as a tool; its docstring goes into the system prompt."""
+        self._usable()
+        self._kit.registry.register(name, func, replace=replace)
+
+    async def close(self) -> None:
+        """End everything this runtime owns: the run, terminals, workers, connections."""
+        if self._closed or self._pid != os.getpid():
+            return
+        if self._work is not None:
+            self.abort()
+            await self.idle()
+        self._closed = True
+        await self._kit.close()
+        self._final.detach()
+        for feed in list(self._feeds):
+            feed.close()
+
+    async def __aenter__(self) -> AsyncRuntime:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _usable(self) -> None:
+        if self._closed:
+            raise RuntimeClosed("This runtime was closed; make a new one.")
+        if self._pid != os.getpid():
+            raise RuntimeClosed("This runtime belongs to the parent process; make a new one after os.fork().")
+
+    # ------------------------------------------------------------ to look at
+
+    def __repr__(self) -> str:
+        model = self.agent.model
+        return f"<AsyncRuntime {self.agent.name!r} {model.provider}/{model.name} session={self.session.session_id!r}>"
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation so far, as plain dicts."""
+        return self._kit.history.to_dicts()
+
+    @property
+    def session(self) -> SessionStore:
+        """Where the conversation is kept."""
+        return self._kit.session
+
+    @property
+    def hooks(self) -> HookSystem:
+        """Register handlers here, or with the `on_...` decorators."""
+        return self._kit.hooks
+
+    @property
+    def registry(self) -> ToolRegistry:
+        """The tools of this agent."""
+        return self._kit.registry
+
+    @property
+    def system_prompt(self) -> str:
+        """What the model is told first."""
+        return self._kit.system_prompt()
+
+    # The names under which tools of older agents reached into the runtime.
+    def _append_execution(self, text: str) -> None:
+        self._kit.append_execution(text)
+
+    @property
+    def _terminal_manager(self) -> Any:
+        return self._kit.terminal_pool
+
+
+class _Done:
+    """What `reset()` gives back: awaiting it is allowed, and does nothing more."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield

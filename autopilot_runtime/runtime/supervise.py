@@ -1,0 +1,69 @@
+"""Around the loop: whatever ends a run, expected or not, becomes one ending, told once, with the session intact."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from autopilot_runtime.core.errors import AutopilotError, ProviderError
+from autopilot_runtime.core.event import EventType
+from autopilot_runtime.runtime.parts import Parts
+from autopilot_runtime.runtime.run import BudgetSpent, Ending, Run
+from autopilot_runtime.runtime.step import work
+
+log = logging.getLogger("autopilot_runtime")
+ABORTED = "The run was stopped here."
+
+
+class Aborted(AutopilotError):
+    """`abort()` was called."""
+
+
+async def supervise(run: Run, parts: Parts, *, aborted: Callable[[], bool]) -> Ending:
+    """Run the loop to its ending. Only a cancellation that was not an `abort()` is raised."""
+    limit = asyncio.timeout(run.timeout_s)
+    try:
+        async with limit:
+            return await work(run, parts)
+    except asyncio.CancelledError:
+        _keep_partial(run, parts)
+        run.scope.emit(EventType.ABORTED, step=run.step)
+        if not aborted():
+            raise
+        return Ending("aborted", error=Aborted("The run was aborted."))
+    except BudgetSpent as spent:
+        return _over_budget(run, parts, spent)
+    except Exception as error:
+        if limit.expired():
+            return _over_budget(run, parts, BudgetSpent("timeout_s", run.elapsed, run.timeout_s or 0.0))
+        return _failed(run, error)
+
+
+def _over_budget(run: Run, parts: Parts, spent: BudgetSpent) -> Ending:
+    _keep_partial(run, parts)
+    run.scope.emit(EventType.BUDGET_EXCEEDED, what=spent.what, spent=spent.spent, limit=spent.limit)
+    return Ending("budget", error=spent)
+
+
+def _failed(run: Run, error: Exception) -> Ending:
+    # What a failed model call had streamed is void: `resume()` asks again from the same messages.
+    run.hearing = None
+    if isinstance(error, AutopilotError):
+        kind = error.kind if isinstance(error, ProviderError) else "setup"
+        run.scope.emit(EventType.RUNTIME_ERROR, error=str(error), kind=kind)
+    else:
+        # A fault of ours or of a user's provider: the run ends, the host and the session do not.
+        log.error("run %s failed", run.id, exc_info=error)
+        run.scope.emit(EventType.RUNTIME_ERROR, error=f"{type(error).__name__}: {error}", kind="internal")
+    return Ending("failed", error=error)
+
+
+def _keep_partial(run: Run, parts: Parts) -> None:
+    """What the model had said when it was stopped stays in the conversation, marked as unfinished."""
+    hearing, run.hearing = run.hearing, None
+    if hearing is not None and hearing.text.strip():
+        parts.history.add("assistant", hearing.text, kind="reply", task=run.task)
+        parts.note(run, f"{ABORTED} Nothing of the unfinished reply above was executed.")
+    elif parts.history.awaits_result:
+        parts.note(run, f"{ABORTED} The control block above may have run in part: look before you repeat anything.")
