@@ -1,0 +1,69 @@
+"""Enough of a shell's grammar to tell one plain command from several. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+# Outside quotes these start another command, another file, or another program's output. `#` hides what follows.
+_ACTIVE = frozenset(";&|\n\r<>()`$#")
+_IN_DOUBLE = frozenset("$`")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_SPACE = re.compile(r"[ \t]+")
+
+
+def active(command: str) -> list[int]:
+    """Positions at which a command does more than run one program with fixed words. An open quote counts, too."""
+    found: list[int] = []
+    quote = ""
+    skip = False
+    for at, char in enumerate(command):
+        if skip:
+            skip = False
+            if char in "\n\r":  # a continued line: harmless to the shell, but not to the eye
+                found.append(at)
+            continue
+        if char == "\\" and quote != "'":
+            skip = True
+        elif quote:
+            if char == quote:
+                quote = ""
+            elif (quote == '"' and char in _IN_DOUBLE) or char in "\n\r":
+                found.append(at)
+        elif char in "'\"":
+            quote = char
+        elif _is_control(char) or (char in _ACTIVE and not _is_word_hash(command, at)):
+            found.append(at)
+    if quote or skip:
+        found.append(len(command))
+    return found
+
+
+def _is_word_hash(command: str, at: int) -> bool:
+    return command[at] == "#" and at > 0 and not command[at - 1].isspace()
+
+
+def _is_control(char: str) -> bool:
+    return ord(char) < 32 and char != "\t"
+
+
+def commands(text: str) -> list[str]:
+    """Every command in a line, as plain words: what chained, substituted and grouped parts would run."""
+    cuts = {at for at in active(text) if at < len(text)}
+    parts = "".join("\n" if at in cuts else char for at, char in enumerate(text)).split("\n")
+    # What stands in quotes can be a command as well: `bash -c "..."`.
+    inner = [found[1] or found[2] or "" for found in _QUOTED.finditer(text)]
+    spelt = [_SPACE.sub(" ", text).strip(), *map(_words, parts), *map(_words, inner)]
+    return [part for part in dict.fromkeys(spelt) if part]
+
+
+_PREFIX = re.compile(r"(?:(?:\w+=\S*|sudo|env|command|exec|nohup|time|then|do|else|[{!]) +)+")
+
+
+def _words(part: str) -> str:
+    """One command without quotes, doubled spaces, and what may stand before its name."""
+    try:
+        words = " ".join(shlex.split(part, posix=True))
+    except ValueError:
+        words = _SPACE.sub(" ", part).strip()
+    return _PREFIX.sub("", words, count=1) if _PREFIX.match(words) else words

@@ -1,0 +1,17 @@
+"""Asks the person."""
+
+from __future__ import annotations
+
+from autopilot_runtime import ToolContext, ToolError, tool
+
+
+@tool(label="Asking: {question}", effect="read")
+async def ask_user(ctx: ToolContext, question: str) -> str:
+    """Ask the person a question and wait for the answer, which is returned as text.
+
+    Use it when you cannot go on without knowing something only the person knows, or before something that cannot be
+    undone. Ask everything in one question; do not ask what you can find out yourself.
+    """
+    if not question.strip():
+        raise ToolError("The question is empty.")
+    return await ctx.ask(question)
