@@ -119,13 +119,16 @@ class Kit:
         self._sandbox = open_sandbox(self.agent.runtime.control)
         self._warming = asyncio.ensure_future(self._warm(self._sandbox))
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
+        system = self.system_prompt()
+        if not self.history.meter.used:
+            self.history.meter.add(system)
         return Parts(
             provider=self.provider,
             sandbox=self._sandbox,
             registry=self.registry,
             history=self.history,
             inbox=self.inbox,
-            system=self.system_prompt(),
+            system=system,
             tag=self.tag,
             work_dir=str(self.agent.work_dir),
             live=self.live,

@@ -69,7 +69,7 @@ class Desk:
         return await self._make(tool, context, arguments, scope=scope)
 
     async def _make(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> Outcome:
-        scope.emit(EventType.TOOL_CALL, tool=tool.name, args=_told(arguments), label=tool.label(arguments))
+        scope.emit(EventType.TOOL_CALL, tool=tool.name, args=_told(tool, arguments), label=tool.label(arguments))
         begun = time.monotonic()
         self._emitted.clear()
         try:
@@ -176,9 +176,11 @@ def _failed(error: Exception) -> Outcome:
     return Outcome(error=text[:ERROR_CHARS] or kind, error_type=kind)
 
 
-def _told(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments as events carry them: long texts cut, odd values as text."""
-    return {key: value if _small(value) else brief(value, 2_000) for key, value in arguments.items()}
+def _told(tool: Tool, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as events carry them: without defaults, long texts cut, odd values as text."""
+    defaults = {param.name: param.default for param in tool.spec.params if not param.required}
+    given = {key: value for key, value in arguments.items() if key not in defaults or value != defaults[key]}
+    return {key: value if _small(value) else brief(value, 2_000) for key, value in given.items()}
 
 
 def _small(value: Any) -> bool:
