@@ -98,7 +98,7 @@ def splice(code: str, tools: Collection[str], *, last: bool = False) -> str:
     edits: list[tuple[int, int, bytes]] = []
     for call, tool in bare_calls(tree, tools):
         begin, end = _span(call.func, starts)
-        kept_lines = b"\n" * len(_LINE_END.findall(data[begin:end]))
+        kept_lines = b"".join(_LINE_END.findall(data[begin:end]))
         edits.append((begin, end, bare_name(tool).encode() + kept_lines))
     shown = last_expression(tree, tools) if last else None
     if shown is not None:

@@ -19,7 +19,7 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from autopilot_runtime.sandbox import display, leftover, mishap, wire
-from autopilot_runtime.sandbox.offered import ERRORS, Server, Stopped, Tool, error_named
+from autopilot_runtime.sandbox.offered import ERRORS, Server, Stopped, error_named, tool
 from autopilot_runtime.sandbox.screen import Output, Screen
 from autopilot_runtime.sandbox.value import bounded_repr
 
@@ -45,6 +45,7 @@ class Guest:
         self._name = ""
         self._count = 0
         self._tools: list[str] = []
+        self._bound: list[str] = []
         self._ballast: bytes | None = None
         self._kept = leftover.Kept()
 
@@ -135,25 +136,25 @@ class Guest:
         sys.modules["__main__"] = self._module
         if self._ballast is None:
             self._ballast = bytes(_BALLAST)
+        self._bind(tools)
+
+    def _bind(self, tools: list[str]) -> None:
+        """Put the tools under their names, whatever the last block made of them; take back those that are gone."""
         names = self._module.__dict__
-        for tool in self._tools:
-            names.pop(display.bare_name(tool), None)
-            if isinstance(names.get(tool.partition(".")[0]), (Tool, Server)):
-                del names[tool.partition(".")[0]]
+        for name in self._bound:
+            names.pop(name, None)
         self._tools = tools
-        names["__builtins__"] = builtins
-        names.update(ERRORS)
-        names[display.SHOW] = self._show
-        for tool in tools:
-            names[display.bare_name(tool)] = Tool(self.call, tool, bare=True)
-            server, dot, attr = tool.partition(".")
-            if dot:
-                names.setdefault(server, Server(server))
-                group = names[server] if isinstance(names[server], Server) else Server(server)
-                names[server] = group
-                group.__dict__[attr] = Tool(self.call, tool, bare=False)
-            else:
-                names[tool] = Tool(self.call, tool, bare=False)
+        bound: dict[str, Any] = {display.bare_name(name): tool(self.call, name, bare=True) for name in tools}
+        for name in tools:
+            server, dot, attr = name.partition(".")
+            if not dot:
+                bound[name] = tool(self.call, name, bare=False)
+                continue
+            if not isinstance(bound.get(server), Server):
+                bound[server] = Server(server)
+            bound[server].__dict__[attr] = tool(self.call, name, bare=False)
+        self._bound = list(bound)
+        names.update(ERRORS, **bound, **{"__builtins__": builtins, display.SHOW: self._show})
 
     def _show(self, value: Any) -> None:
         if value is not None:

@@ -52,17 +52,15 @@ def error_named(name: str, text: str) -> Exception:
         return ToolError(f"{name}: {text}")
 
 
-class Tool:
-    """A tool as a block sees it: something to call."""
+def tool(ask: Callable[..., Any], name: str, *, bare: bool) -> Callable[..., Any]:
+    """A tool as a block sees it. A function, made anew for every block: nothing about it can be patched for later."""
 
-    def __init__(self, ask: Callable[..., Any], name: str, *, bare: bool) -> None:
-        self._ask, self.__name__, self._bare = ask, name, bare
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return ask(name, args, kwargs, bare=bare)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._ask(self.__name__, args, kwargs, bare=self._bare)
-
-    def __repr__(self) -> str:
-        return f"<tool {self.__name__}>"
+    call.__name__ = call.__qualname__ = name
+    call.__module__ = "tools"
+    return call
 
 
 class Server:

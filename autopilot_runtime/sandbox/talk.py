@@ -55,14 +55,15 @@ class Talk:
                 if word == "call":
                     await self._send(await self._called(frame))
                 elif word == "text":
-                    self._block.transcript.add("text", str(frame["s"]), dropped=max(0, int(frame.get("dropped", 0))))
+                    dropped = _number(frame.get("dropped", 0))
+                    self._block.transcript.add("text", _text(frame["s"]), dropped=dropped)
                 elif word == "value":
-                    self._block.transcript.add("value", str(frame["s"]))
+                    self._block.transcript.add("value", _text(frame["s"]))
                 elif word == "done":
                     return self._done(frame)
                 else:
                     raise wire.WireError("an unknown word")
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise wire.WireError(f"a frame that lacks its parts ({type(error).__name__})") from None
 
     # ------------------------------------------------------------ the clock
@@ -106,7 +107,7 @@ class Talk:
             return {"fatal": True}
         line = frame["line"]
         outcome = await self._block.answer(
-            str(frame["tool"]),
+            _text(frame["tool"]),
             tuple(wire.unpack(value) for value in frame["args"]),
             {key: wire.unpack(value) for key, value in frame["kwargs"].items()},
             bare=frame["bare"] is True,
@@ -118,7 +119,7 @@ class Talk:
         return _answer(outcome)
 
     def _done(self, frame: dict[str, Any]) -> Failure | None:
-        threads = int(frame["threads"])
+        threads = _number(frame["threads"])
         if threads:
             self.broken = True
             note = f"[{threads} thread(s) of the block did not end. {LOST}]\n"
@@ -126,13 +127,25 @@ class Talk:
         said = frame["failure"]
         if said is None:
             return self._ended
-        text = printable(str(said["text"]))[:_TEXT_CHARS]
+        text = printable(_text(said["text"])[:_TEXT_CHARS])
         line = said["line"] if isinstance(said["line"], int) else None
         if self._ended is not None:
             return Failure(self._ended.kind, f"{self._ended.text}\n{text}", line)
         if said["kind"] == "memory":
             return Failure("memory", f"{text}\nThe block may use {self._limits.memory_mb} MB.", line)
         return Failure("stopped" if said["kind"] == "stopped" else "error", text, line)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 60:
+        raise ValueError("no number")
+    return value
 
 
 def _answer(outcome: Outcome) -> dict[str, Any]:

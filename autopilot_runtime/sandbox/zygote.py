@@ -62,6 +62,11 @@ class Zygote:
         with self._lock:
             socket.send_fds(self._control, [b"fork"], [channel.fileno(), status.fileno()])
 
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._process.pid
+
     def alive(self) -> bool:
         """Whether it is this process's own and still runs."""
         return self.host == os.getpid() and self._process.poll() is None

@@ -444,10 +444,10 @@ class SandboxContract:
         assert (await self.run(box, "print(1)\n", desk)).failure is None
 
     async def test_an_endless_loop_that_swallows_everything_is_killed(self, box: Sandbox, desk: Desk) -> None:
-        code = (
-            "def spin():\n    while True:\n        try:\n            while True:\n                pass\n"
-            "        except BaseException:\n            pass\nspin()\n"
-        )
+        # Two statements: the first instruction of a `try` is not yet guarded by it.
+        work = "            x = 1\n            while True:\n                x = 2\n"
+        swallow = "        except BaseException:\n            pass\n"
+        code = f"def spin():\n    while True:\n        try:\n{work}{swallow}spin()\n"
         result = await self.run(box, code, desk, seconds=0.5)
         assert result.failure is not None
         assert result.failure.kind == "timeout"

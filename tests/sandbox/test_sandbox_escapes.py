@@ -19,6 +19,7 @@ from autopilot_runtime.sandbox.python import PythonSandbox
 from tests.contracts.sandbox_contract import TOOLS, Desk, everything, sections, shown
 
 ESCAPES = sections(Path(__file__).with_name("escapes.txt"))
+NEXT = 'x = read_file("a.py")\nprint("still here")\n'
 LIMITS = Limits(seconds=1.5, memory_mb=256, output_chars=200_000, calls=50)
 # Put together at run time, so that no payload contains it.
 SECRET = "-".join(["sekret", "do", "not", "leak"])
@@ -44,6 +45,7 @@ class Host:
             "{SOCKET}": self.folder / "s",
             "{HOST_PID}": os.getpid(),
             "{PORT}": self.port,
+            "{GUEST}": "next(c.cell_contents for c in read_file.__closure__ if callable(c.cell_contents)).__self__",
         }.items():
             payload = payload.replace(name, str(value))
         return payload
@@ -85,7 +87,9 @@ def host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 def assert_contained(result: BlockResult, desk: Desk) -> None:
     """Nothing that came back, or arrived at a tool, is of the host; and it is not without bounds."""
-    text = everything(result) + repr([(call.tool, len(repr(call.args)), call.args[:1]) for call in desk.calls])[:100_000]
+    text = (
+        everything(result) + repr([(call.tool, len(repr(call.args)), call.args[:1]) for call in desk.calls])[:100_000]
+    )
     assert SECRET not in text
     assert "ESCAPED" not in shown(result)
     assert result.failure is None or "ESCAPED" not in result.failure.kind
@@ -116,10 +120,12 @@ async def test_a_hostile_block_reaches_nothing(host: Host, payload: str, form: C
         assert_contained(result, desk)
         # Whatever it did to its own worker: the next block has its tools, and its output.
         desk.calls.clear()
-        after = await box.run('x = read_file("a.py")\nprint("still here")\n', tools=TOOLS, call=desk, limits=LIMITS)
+        after = await box.run(NEXT, tools=TOOLS, call=desk, limits=LIMITS)
         if after.failure is not None:
             # A worker whose memory the block filled, or whose pipe it spoiled, is replaced; then it works.
-            after = await box.run('x = read_file("a.py")\nprint("still here")\n', tools=TOOLS, call=desk, limits=LIMITS)
+            after = await box.run(
+                'x = read_file("a.py")\nprint("still here")\n', tools=TOOLS, call=desk, limits=LIMITS
+            )
         assert after.failure is None, after.failure
         assert "still here" in shown(after, "text")
         assert "read_file" in desk.called()
