@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
@@ -23,7 +24,7 @@ from autopilot_runtime.runtime.desk import Desk
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
 from autopilot_runtime.runtime.instructions import Instruction, find_instructions
-from autopilot_runtime.runtime.notes import new_tag
+from autopilot_runtime.runtime.notes import TerminalState, new_tag
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.prompt import build_prompt
 from autopilot_runtime.runtime.questions import Questions
@@ -33,9 +34,13 @@ from autopilot_runtime.runtime.skills import find_skills
 from autopilot_runtime.runtime.toolbox import fill_registry
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
+from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.tool.permit import PermissionMode, Rule
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.workspace import Workspace
+
+if TYPE_CHECKING:
+    from autopilot_runtime.shell.pool import TerminalPool
 
 
 def build(
@@ -92,6 +97,7 @@ class Kit:
         self._sandbox: Sandbox | None = None
         self._warming: asyncio.Task[None] | None = None
         self._desk: Desk | None = None
+        self.terminals: list[TerminalPool] = []  # none or one: made at first use
         self._introduced: set[str] = set()
         if provider is None:
             warm(agent.model_settings())
@@ -136,6 +142,7 @@ class Kit:
             max_tokens=self.agent.model.max_tokens,
             make_desk=self._make_desk,
             output_schema=self.agent.output_schema,
+            terminals=self.terminal_states,
         )
 
     async def _warm(self, sandbox: Sandbox) -> None:
@@ -153,6 +160,7 @@ class Kit:
             rights=self.rights,
             workspace=self.workspace,
             ask=self.questions.ask,
+            terminals=lambda: self.terminal_pool,
         )
         return self._desk
 
@@ -208,9 +216,29 @@ class Kit:
             self._desk.emit(str(text))
 
     @property
-    def terminal_pool(self) -> Any:
-        """The terminals of this runtime."""
-        raise AttributeError("no terminals")
+    def terminal_pool(self) -> TerminalPool:
+        """The terminals of this runtime; their shells start at first use."""
+        if not self.terminals:
+            allow = self.agent.runtime.sandbox.env
+            # Late: pexpect is not needed by agents without a shell.
+            from autopilot_runtime.shell.pool import TerminalPool
+
+            pool = TerminalPool(self.agent.work_dir, child_environment(os.environ, allow=allow))
+            self.terminals.append(pool)
+        return self.terminals[0]
+
+    def terminal_states(self) -> list[TerminalState]:
+        """What the status block says of the terminals; nothing for an agent that has none."""
+        if "execute" not in self.registry:
+            return []
+        if not self.terminals:
+            return [TerminalState("main", "not started")]
+        states = self.terminals[0].snapshot()
+        return [TerminalState(t.session_id, t.status, t.cwd, t.pid, t.command) for t in states]
+
+    def stop_children(self) -> None:
+        """End what terminals run, now (abort)."""
+        kill_all(self.terminals)
 
     def reset(self) -> None:
         """Forget the conversation and everything that belongs to it."""
@@ -225,6 +253,8 @@ class Kit:
     async def close(self) -> None:
         """End what this runtime owns."""
         await self.end_run()
+        while self.terminals:
+            await self.terminals.pop().close()
         if self._own_provider and self._provider is not None:
             await self._provider.close()
         for thing in (self.session, self.workspace):
@@ -233,5 +263,8 @@ class Kit:
                 close()
         await self.hooks.drain()
 
-    def kill(self) -> None:
-        """The last resort, when a runtime is collected without `close()`."""
+
+def kill_all(pools: Sequence[TerminalPool]) -> None:
+    """Kill what these terminals run. Also the last resort when a runtime is collected without `close()`."""
+    for pool in pools:
+        pool.kill()

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.bridge import Contained, in_thread
@@ -23,6 +23,9 @@ from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.workspace import Workspace
+
+if TYPE_CHECKING:
+    from autopilot_runtime.shell.pool import TerminalPool
 
 Ask = Callable[[str, Scope], Awaitable[str]]
 ERROR_CHARS = 8_000
@@ -42,6 +45,7 @@ class Desk:
         rights: Rights,
         workspace: Workspace,
         ask: Ask,
+        terminals: Callable[[], TerminalPool],
     ) -> None:
         self._run = run
         self._scope = scope
@@ -50,6 +54,8 @@ class Desk:
         self._rights = rights
         self._workspace = workspace
         self._ask = ask
+        self._terminals = terminals
+        self._limit: asyncio.Timeout | None = None
         self._emitted: list[str] = []
         self._journal = MemoryJournal(run.id, run.step)
         self.call = journaled(self._call, self._journal)
@@ -73,7 +79,7 @@ class Desk:
         begun = time.monotonic()
         self._emitted.clear()
         try:
-            outcome = self._outcome(await _invoke(tool, context, arguments))
+            outcome = self._outcome(await self._invoke(tool, context, arguments))
         except asyncio.CancelledError:
             self._done(tool, scope, Outcome(error="stopped"), begun=begun)
             raise
@@ -81,6 +87,32 @@ class Desk:
             outcome = _failed(error)
         self._done(tool, scope, outcome, begun=begun)
         return outcome
+
+    async def _invoke(self, tool: Tool, context: ToolContext, arguments: dict[str, Any]) -> Any:
+        """Call the function where it belongs: a coroutine here, plain code on a thread of its own."""
+        own = arguments.get("timeout")
+        seconds = TOOL_SECONDS + (own if isinstance(own, (int, float)) else 0)
+        try:
+            async with asyncio.timeout(seconds) as self._limit:
+                if tool.is_async:
+                    return await _contained(tool.call(context, arguments))
+                result = await in_thread(tool.call, context, arguments)
+                return await _contained(result) if inspect.isawaitable(result) else result
+        except TimeoutError as error:
+            if self._limit is not None and self._limit.expired():
+                raise ToolError(f"{tool.name} did not return within {seconds:g} s and was given up.") from error
+            raise
+
+    async def _asked(self, question: str, scope: Scope) -> str:
+        """A person may take their time: while they think, the call's time limit rests."""
+        limit, loop = self._limit, asyncio.get_running_loop()
+        if limit is not None:
+            limit.reschedule(None)
+        try:
+            return await self._ask(question, scope)
+        finally:
+            if limit is not None and not limit.expired():
+                limit.reschedule(loop.time() + TOOL_SECONDS)
 
     def _done(self, tool: Tool, scope: Scope, outcome: Outcome, *, begun: float) -> None:
         for change in self._workspace.drain():
@@ -114,7 +146,8 @@ class Desk:
             state=self._run.state.setdefault(tool.name, {}),
             on_emit=self.emit,
             on_event=lambda kind, data: _ignored(scope.emit(kind, **data)),
-            on_ask=lambda question: self._ask(question, scope),
+            on_ask=lambda question: self._asked(question, scope),
+            open_terminals=self._terminals,
         )
 
     def emit(self, text: str) -> None:
@@ -125,18 +158,6 @@ class Desk:
     def unused(self) -> list[str]:
         """A name for each payload block that no call has taken."""
         return [p.filename or f"block {n}" for n, p in enumerate(self._payloads.left, 1)]
-
-
-async def _invoke(tool: Tool, context: ToolContext, arguments: dict[str, Any]) -> Any:
-    """Call the function where it belongs: a coroutine here, plain code on a thread of its own."""
-    try:
-        async with asyncio.timeout(float(tool.config.get("call_timeout") or TOOL_SECONDS)):
-            if tool.is_async:
-                return await _contained(tool.call(context, arguments))
-            result = await in_thread(tool.call, context, arguments)
-            return await _contained(result) if inspect.isawaitable(result) else result
-    except TimeoutError as error:
-        raise ToolError(f"{tool.name} did not return in time and was given up. {error}".strip()) from error
 
 
 async def _contained(work: Awaitable[Any]) -> Any:

@@ -17,7 +17,7 @@ from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.protocols import Provider, RunResult, SessionStore
 from autopilot_runtime.core.stream import Feed
 from autopilot_runtime.runtime.agentfile import AgentFile
-from autopilot_runtime.runtime.build import Kit, build
+from autopilot_runtime.runtime.build import Kit, build, kill_all
 from autopilot_runtime.runtime.notes import task_message
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.run import Ending, Run
@@ -64,7 +64,7 @@ class AsyncRuntime:
         self._busy = False
         self._closed = False
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
-        self._final = weakref.finalize(self, self._kit.kill)
+        self._final = weakref.finalize(self, kill_all, self._kit.terminals)
 
     # ------------------------------------------------------------ runs
 
@@ -167,6 +167,8 @@ class AsyncRuntime:
 
     async def _end(self, run: Run, ending: Ending) -> None:
         self.last = run.result(ending)
+        if ending.status == "aborted":
+            self._kit.stop_children()
         await self._kit.end_run()
         run.scope.emit(
             EventType.RUN_ENDED,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.tool.workspace import Workspace
+
+if TYPE_CHECKING:
+    from autopilot_runtime.shell.pool import TerminalPool
 
 
 class Payload(Protocol):
@@ -61,6 +64,10 @@ def _ignore(*_: Any) -> None:
     """The default of what a context tells the runtime: nobody is listening."""
 
 
+def _no_terminals() -> TerminalPool:
+    raise ToolError("This runtime has no terminals.")
+
+
 async def _nobody(question: str) -> str:
     raise ToolError(f"Nobody is there to answer {question[:200]!r}.")
 
@@ -80,11 +87,17 @@ class ToolContext:
     on_event: Callable[[EventType, dict[str, Any]], None] = _ignore
     on_ask: Callable[[str], Awaitable[str]] = _nobody
     is_aborted: Callable[[], bool] = bool
+    open_terminals: Callable[[], TerminalPool] = _no_terminals
 
     @property
     def work_dir(self) -> Path:
         """The folder the agent works in."""
         return self.workspace.root
+
+    @property
+    def terminals(self) -> TerminalPool:
+        """The terminals of this runtime."""
+        return self.open_terminals()
 
     @property
     def aborted(self) -> bool:
