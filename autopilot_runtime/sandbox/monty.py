@@ -15,6 +15,8 @@ from autopilot_runtime.sandbox.monty_limits import unsupported
 from autopilot_runtime.sandbox.monty_pool import Lease, lease, monty
 from autopilot_runtime.sandbox.monty_talk import Talk
 
+# For a worker that is wanted before the first block is: time it is given generously, the host keeps the real limit.
+_EARLY = Limits(seconds=300.0)
 _REPLACED = "[The worker of earlier blocks is gone; their variables are lost.]\n"
 
 
@@ -75,7 +77,7 @@ class MontySandbox:
             if held is not None and (held.host != os.getpid() or (not self._used and not held.fits(limits))):
                 self._drop()
             if self._lease is None:
-                self._lease = await lease(limits or Limits())
+                self._lease = await lease(limits or _EARLY)
             return self._lease
 
     def _drop(self) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 from autopilot_runtime.confine.limits import set_memory
 from autopilot_runtime.core.bridge import in_thread, threads
-from autopilot_runtime.core.errors import MissingExtra
+from autopilot_runtime.core.errors import MissingExtra, SandboxUnavailable
 from autopilot_runtime.core.protocols import Limits
+from autopilot_runtime.sandbox.monty_jail import launcher
 from autopilot_runtime.sandbox.monty_text import ERRORS, Sources
 
 # The host keeps the time and kills. Should it be killed itself, what it left running ends by these: the
@@ -52,12 +53,25 @@ def monty() -> Any:
     return pydantic_monty
 
 
+def _binary() -> str:
+    monty()
+    # Late, as above. Its own search: the installed wheel first, then PATH.
+    from pydantic_monty._binary import find_monty_binary
+
+    return str(find_monty_binary())
+
+
 def _pool() -> Any:
     with _lock:
         pid = os.getpid()
         if pid not in _pools:
             # A worker serves one sandbox: what a block left in its memory is nobody else's.
-            pool = monty().Monty(min_processes=0, max_processes=_MOST_WORKERS, max_checkouts_per_worker=1)
+            pool = monty().Monty(
+                binary_path=launcher(_binary()),
+                min_processes=0,
+                max_processes=_MOST_WORKERS,
+                max_checkouts_per_worker=1,
+            )
             _pools.clear()
             _pools[pid] = pool.__enter__()
         return _pools[pid]
@@ -89,7 +103,7 @@ class Lease:
 
     def fits(self, limits: Limits | None) -> bool:
         """Whether it was made for these limits; an interpreter cannot change them later."""
-        return limits is None or (limits.memory_mb, limits.seconds) == (self.memory_mb, self.seconds)
+        return limits is None or (limits.memory_mb == self.memory_mb and limits.seconds <= self.seconds)
 
     def bound(self, seconds: float) -> None:
         """Let the worker end by itself when it has computed this long and nobody stopped it. Linux only."""
@@ -120,7 +134,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 async def lease(limits: Limits) -> Lease:
-    """A fresh worker for blocks with these limits."""
+    """A fresh worker for blocks with these limits. Raises SandboxUnavailable."""
 
     def make() -> Lease:
         settings = {
@@ -131,4 +145,8 @@ async def lease(limits: Limits) -> Lease:
         }
         return Lease(_pool().checkout(limits=settings).__enter__(), limits)
 
-    return await in_thread(make)
+    try:
+        return await in_thread(make)
+    except (OSError, RuntimeError, monty().MontyError) as error:
+        text = f"control: monty: its worker cannot be started: {error}. Programs must be able to run from TMPDIR."
+        raise SandboxUnavailable(text) from error

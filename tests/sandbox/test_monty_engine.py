@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from autopilot_runtime.confine.level import level
 from autopilot_runtime.core.errors import MissingExtra
 from autopilot_runtime.core.protocols import Call, Limits, Outcome
 from autopilot_runtime.sandbox.display import rebound
 from autopilot_runtime.sandbox.monty import MontySandbox
 from autopilot_runtime.sandbox.monty_bridge import bridge
+from autopilot_runtime.sandbox.monty_jail import launcher
 from autopilot_runtime.sandbox.monty_value import plain
 from autopilot_runtime.sandbox.wire import WireError
 from tests.contracts.sandbox_contract import TOOLS, Desk, everything, shown
@@ -387,6 +389,59 @@ def test_a_killed_host_leaves_no_worker_behind_for_long() -> None:
             time.sleep(0.01)
         process.kill()
     asyncio.run(gone(pid, 15.0))
+
+
+# ---------------------------------------------------------------- the second wall
+
+walled = pytest.mark.skipif(sys.platform != "linux" or not level().workers, reason="no confinement here")
+
+
+@walled
+async def test_a_worker_stands_behind_a_second_wall(box: MontySandbox) -> None:
+    await box.start()
+    assert box._lease is not None
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{box._lease.pid}/status").read_text().splitlines())
+    assert status["Name"] == "monty"
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+    assert int(status["CapEff"], 16) == 0
+    assert Path(f"/proc/{box._lease.pid}/environ").read_bytes() == b""
+
+
+@walled
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "read x < /etc/passwd",
+        "echo x > {here}/new",
+        "exec /bin/true",
+        "(echo child)",
+        "cd {here} && echo *.txt",
+        "kill -0 1",
+    ],
+)
+def test_behind_the_wall_even_a_shell_gets_nowhere(tmp_path: Path, attempt: str) -> None:
+    (tmp_path / "secret.txt").write_text("x")
+    shell = str(Path("/bin/sh").resolve())
+    script = launcher(shell)
+    assert script is not None
+    command = attempt.format(here=tmp_path)
+    inside = subprocess.run(
+        [script, "-c", f"echo begun; {command} && echo ESCAPED"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert inside.stdout.startswith("begun\n")
+    assert "ESCAPED" not in inside.stdout.replace("*.txt\nESCAPED", "")
+    assert "child" not in inside.stdout
+    assert "secret" not in inside.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.txt"]
+    outside = subprocess.run(
+        ["/bin/sh", "-c", f"{command} && echo ESCAPED"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert "exec" in attempt or "ESCAPED" in outside.stdout  # the attempt is one that works without the wall
 
 
 # ---------------------------------------------------------------- setup
