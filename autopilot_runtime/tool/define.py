@@ -105,6 +105,13 @@ class Tool:
             subject, protected = (found.subject, found.protected) if found.subject else self._subject(ctx, arguments)
             text = visible(found.description, limit=2_000)
             return replace(found, description=text, subject=subject, protected=protected)
+        return self.outline(ctx, arguments)
+
+    def outline(self, ctx: ToolContext, arguments: Arguments) -> Preview:
+        """What a call is about, without looking at what it would do.
+
+        Forbidden calls are sorted out by this, before `preview`: the error of a preview may tell what is in a file.
+        """
         subject, protected = self._subject(ctx, arguments)
         command = arguments.get(self.command_param) if self.command_param else None
         text = f"{self.name}: {command}" if isinstance(command, str) else self._spelt(arguments)
@@ -116,7 +123,7 @@ class Tool:
         if self.path_param is not None:
             given = arguments.get(self.path_param)
             paths = [str(one) for one in ([given] if isinstance(given, str) else given or ())]
-            texts = tuple(ctx.workspace.identity(one) for one in paths)
+            texts = tuple(text for one in paths for text in ctx.workspace.spellings(one))
             if self.effect == "read":
                 return Subject("path", texts), ""
             return Subject("path", texts), next(filter(None, map(ctx.workspace.protection, paths)), "")

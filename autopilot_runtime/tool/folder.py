@@ -110,8 +110,11 @@ def _flock() -> Callable[[int, bool], bool] | None:
     return lock
 
 
-def open_folder(anchor: str, parts: Sequence[str], *, create: bool = False) -> Folder:
-    """The folder `parts` below `anchor`. A symlink on the way (someone put it there just now) is refused."""
+def open_folder(anchor: str, parts: Sequence[str], *, create: bool = False, at_once: bool = True) -> Folder:
+    """The folder `parts` below `anchor`. A symlink on the way (someone put it there just now) is refused.
+
+    `at_once` lets the kernel walk the path in one call where it can; the result is the same.
+    """
     path = os.path.join(anchor, *parts)  # noqa: PTH118
     if not HAS_DESCRIPTORS:
         return _open_by_path(anchor, parts, create=create)
@@ -120,7 +123,7 @@ def open_folder(anchor: str, parts: Sequence[str], *, create: bool = False) -> F
         if not parts:
             return Folder(path, os.open(".", _DIRECTORY, dir_fd=root))
         try:
-            fd = _beneath(root, "/".join(parts))
+            fd = _beneath(root, "/".join(parts)) if at_once else None
         except FileNotFoundError:
             if not create:
                 raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from pathlib import PurePath
 
 _FOLDERS = {
     ".git": "git runs what is written there",
@@ -52,8 +51,3 @@ def _simple(part: str) -> str:
     """Without case, invisible letters and the short names of Windows, which some file systems ignore."""
     text = "".join(c for c in unicodedata.normalize("NFKC", part) if unicodedata.category(c) != "Cf").casefold()
     return ".git" if text.startswith("git~") else text.rstrip(". ")
-
-
-def parts_of(path: str) -> tuple[str, ...]:
-    """The parts of a path given as text."""
-    return PurePath(path).parts

@@ -122,6 +122,13 @@ class Workspace:
         """One spelling for every spelling of the same file: relative to the workspace, with `/`."""
         return self.locate(path).shown
 
+    def spellings(self, path: str) -> tuple[str, ...]:
+        """The identity, and the path as it was given when that goes through a link: rules know either."""
+        identity = self.identity(path)
+        given = os.path.normpath(os.path.join(self.root, path))  # noqa: PTH118
+        inside = given.removeprefix(str(self.root) + os.sep).replace(os.sep, "/")
+        return (identity,) if inside in (given, identity) else (identity, inside)
+
     def is_same(self, path: str, other: str) -> bool:
         """Whether two paths mean one file."""
         try:
@@ -131,9 +138,7 @@ class Workspace:
 
     def protection(self, path: str) -> str:
         """Why a person must be asked before this file is written, whatever the rules say; "" when nobody must."""
-        place = self.locate(path)
-        parts = (*place.folders, place.name) if place.anchor == str(self.root) else Path(place.real).parts
-        return protection(parts)
+        return next(filter(None, (protection(one.split("/")) for one in self.spellings(path))), "")
 
     def _check_writable(self, place: Place, given: str) -> None:
         check_names(place, given)
