@@ -1,0 +1,78 @@
+"""Runs a search in a process of its own, so that it can always be stopped: by the clock, or because the run is over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_TICK = 0.1  # how often an abort is looked for
+_WORKER = "import sys; sys.path.insert(0, sys.argv.pop(1)); from autopilot_runtime.search.{0} import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How it ended. `code` is None when it was stopped; what it had written is kept."""
+
+    code: int | None
+    output: bytes
+    errors: bytes
+
+
+class Clock:
+    """The time a search may take, shared by all its processes; `stop` ends it early."""
+
+    def __init__(self, seconds: float, stop: Callable[[], bool] = bool) -> None:
+        self.seconds = seconds
+        self.until = time.monotonic() + seconds
+        self.stop = stop
+
+    @property
+    def left(self) -> float:
+        """Seconds; 0 when time is up or the run is being stopped."""
+        return 0.0 if self.stop() else max(0.0, self.until - time.monotonic())
+
+
+def run(command: Sequence[str], *, cwd: str, clock: Clock, sent: bytes | None = None) -> Done:
+    """Run to the end, or until the clock says so. Nothing of the host's environment reaches the child."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL if sent is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    )
+    with process:
+        while True:
+            try:
+                output, errors = process.communicate(sent, timeout=min(_TICK, clock.left))
+                return Done(process.returncode, output, errors)
+            except subprocess.TimeoutExpired:
+                sent = None  # it has been taken
+                if clock.left > 0:
+                    continue
+            except BaseException:
+                process.kill()
+                raise
+            process.kill()
+            output, errors = process.communicate()
+            return Done(None, output, errors)
+
+
+def _environment() -> dict[str, str]:
+    # Windows cannot load its libraries without these; elsewhere a search needs nothing at all.
+    kept = ("SYSTEMROOT", "WINDIR", "TEMP", "TMP") if os.name == "nt" else ()
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def worker(module: str) -> list[str]:
+    """The command that runs `main` of a module of this package in a fresh, isolated Python."""
+    home = str(Path(__file__).resolve().parent.parent.parent)
+    options: list[Any] = ["-I", "-S", "-X", "utf8"]
+    return [sys.executable, *options, "-c", _WORKER.format(module), home]

@@ -1,0 +1,194 @@
+"""Which paths `.gitignore`, `.ignore` and `.rgignore` files hide: the same answer as ripgrep's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from autopilot_runtime.search.glob import spread, to_regex
+
+# The kinds in the order of their weight; a match of one kind hides all that lighter kinds say.
+KINDS = (".rgignore", ".ignore", ".gitignore", "exclude")
+_MAX_BYTES = 1 << 20
+_PLAIN = re.compile(r"[^*?\[\]{}\\/]+\Z")
+_SUFFIX = re.compile(r"\*(\.[^*?\[\]{}\\/.]+)\Z")
+
+
+class Rules:
+    """One ignore file. `decide` gives True for ignored, False for expressly kept, None for not mentioned."""
+
+    def __init__(self, text: str) -> None:
+        self._names: dict[str, list[tuple[int, bool, bool]]] = {}
+        self._suffixes: dict[str, list[tuple[int, bool, bool]]] = {}
+        self._globs: list[tuple[int, bool, bool, re.Pattern[str]]] = []
+        self.lines = [line for line in map(_without_trailing_space, text.splitlines()) if line and line[0] != "#"]
+        for number, line in enumerate(self.lines):
+            self._add(number, line)
+        self._globs.reverse()
+        self.empty = not (self._names or self._suffixes or self._globs)
+
+    def _add(self, number: int, line: str) -> None:
+        ignored = not line.startswith("!")
+        glob = line if ignored else line[1:]
+        folder_only = glob.endswith("/")
+        glob = glob[:-1] if folder_only else glob
+        rule = (number, ignored, folder_only)
+        if _PLAIN.match(glob):
+            self._names.setdefault(glob, []).append(rule)
+        elif suffix := _SUFFIX.match(glob):
+            self._suffixes.setdefault(suffix[1], []).append(rule)
+        elif glob.strip("/"):
+            whole = glob.lstrip("/") if "/" in glob else f"**/{glob}"
+            regex = "|".join(f"(?:{to_regex(one)})" for one in spread(whole))
+            self._globs.append((*rule, re.compile(regex, re.DOTALL)))
+
+    @property
+    def loose(self) -> list[str] | None:
+        """The lines that mean the same in any folder below, for ripgrep; None when one that keeps files does not."""
+        if any("/" in line.removeprefix("!").rstrip("/") and line.startswith("!") for line in self.lines):
+            return None
+        return [line for line in self.lines if "/" not in line.rstrip("/")]
+
+    def decide(self, path: str, name: str, *, folder: bool) -> bool | None:
+        """What the last rule that fits says of `path` (relative to the folder of this ignore file)."""
+        best, verdict = -1, None
+        for rules in (self._names.get(name), self._suffixes.get(_suffix(name))):
+            for number, ignored, folder_only in rules or ():
+                if number > best and (folder or not folder_only):
+                    best, verdict = number, ignored
+        for number, ignored, folder_only, pattern in self._globs:
+            if number <= best:
+                break
+            if (folder or not folder_only) and pattern.fullmatch(path):
+                return ignored
+        return verdict
+
+
+def _suffix(name: str) -> str:
+    dot = name.rfind(".")
+    return name[dot:] if dot >= 0 else ""
+
+
+def _without_trailing_space(line: str) -> str:
+    bare = line.rstrip(" \t")
+    return bare + " " if bare.endswith("\\") and bare != line else bare
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One folder on the way down: its ignore files, and the levels above it."""
+
+    prefix: str  # of the paths below it, relative to the root; "" at the root and above
+    rules: dict[str, Rules]
+    parent: Level | None
+    is_top: bool = False  # of a git repository: what git hides ends here
+    above: str = ""  # for a folder above the root: the root's path relative to it, with a final slash
+
+    def ignored(self, path: str, name: str, *, folder: bool) -> bool | None:
+        """True: hidden by a rule. False: expressly kept. None: no rule speaks of it."""
+        for kind in KINDS:
+            for level in self._chain(kind):
+                rules = level.rules.get(kind)
+                if rules is None:
+                    continue
+                local = level.above + path if level.above else path[len(level.prefix) :]
+                verdict = rules.decide(local, name, folder=folder)
+                if verdict is not None:
+                    return verdict
+        return None
+
+    def _chain(self, kind: str) -> Iterator[Level]:
+        level: Level | None = self
+        while level is not None:
+            yield level
+            level = None if level.is_top and kind in (".gitignore", "exclude") else level.parent
+
+
+class Rulebook:
+    """All ignore files that bear on a root: read as one goes down, or asked for a path.
+
+    A `.gitignore` counts without a repository, too. The folders above the root count when a repository of theirs
+    holds it; repositories inside keep to themselves when the root is one.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._is_top = Path(root, ".git").exists()
+        self.above = _levels_above(root)
+        self._known: dict[str, tuple[Level, bool]] = {}
+
+    def enter(self, prefix: str, names: frozenset[str], parent: Level | None) -> Level:
+        """The level of one folder, given the names in it. Costs nothing where there is no ignore file."""
+        rules = _rules_in(Path(self.root, prefix), names)
+        is_top = self._is_top and ".git" in names
+        if parent is not None and not rules and not is_top:
+            return parent
+        return Level(prefix, rules, parent, is_top)
+
+    def loose_above(self) -> list[str]:
+        """What the folders above say that ripgrep can be told as rules of the root; the rest is for `hides`."""
+        lines: list[str] = []
+        level = self.above
+        while level is not None:
+            for kind in reversed(KINDS):
+                more = level.rules[kind].loose if kind in level.rules else []
+                if more is None:
+                    return []
+                lines = more + lines
+            level = None if level.is_top else level.parent
+        return lines
+
+    def hides(self, path: str, start: str = "") -> bool:
+        """Whether a rule hides the file, or a folder it is in below `start`."""
+        folders, _, name = path.rpartition("/")
+        level, hidden = self.down_to(folders, start)
+        return hidden or bool(level.ignored(path, name, folder=False))
+
+    def down_to(self, folder: str, start: str = "") -> tuple[Level, bool]:
+        """The level of a folder, and whether it is hidden; `start` itself and all above it never are."""
+        known = self._known.get(folder)
+        if known is None:
+            outer, _, name = folder.rpartition("/")
+            parent, hidden = self.down_to(outer, start) if folder else (self.above, False)
+            if folder and len(folder) > len(start) and parent is not None:
+                hidden = hidden or bool(parent.ignored(folder, name, folder=True))
+            prefix = folder + "/" if folder else ""
+            known = self._known[folder] = (self.enter(prefix, _names_in(Path(self.root, prefix)), parent), hidden)
+        return known
+
+
+def _rules_in(folder: Path, names: frozenset[str]) -> dict[str, Rules]:
+    found = {kind: rules for kind in KINDS[:3] if kind in names and (rules := _read(folder / kind))}
+    if ".git" in names and (exclude := _read(folder / ".git" / "info" / "exclude")):
+        found["exclude"] = exclude
+    return found
+
+
+def _names_in(folder: Path) -> frozenset[str]:
+    return frozenset(name for name in (*KINDS[:3], ".git") if (folder / name).exists())
+
+
+def _read(path: Path) -> Rules | None:
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES)
+    except OSError:
+        return None  # unreadable: ripgrep goes on without it, too
+    rules = Rules(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
+    return None if rules.empty else rules
+
+
+def _levels_above(root: str) -> Level | None:
+    start = Path(root)
+    chain = [(folder, _names_in(folder)) for folder in start.parents]
+    if not (start / ".git").exists() and not any(".git" in names for _, names in chain):
+        return None
+    level: Level | None = None
+    for folder, names in reversed(chain):
+        above = start.relative_to(folder).as_posix() + "/"
+        level = Level("", _rules_in(folder, names), level, ".git" in names, above)
+    return level
