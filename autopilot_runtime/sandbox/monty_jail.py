@@ -5,12 +5,9 @@ The interpreter is the first wall: it has no call that opens anything. This one 
 
 from __future__ import annotations
 
-import atexit
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from autopilot_runtime.confine.kernel import drop_capabilities, no_new_privileges
@@ -36,17 +33,25 @@ def launcher(binary: str) -> str | None:
     """A small program that starts `binary` behind the wall; None where there is none to be had."""
     if sys.platform != "linux" or not level().workers:
         return None
-    folder = Path(tempfile.mkdtemp(prefix="autopilot-"))
-    atexit.register(_remove, folder, os.getpid())
     root = Path(__file__).resolve().parents[2]
     # At the end of the path: nothing that lies beside the package can stand in for the standard library.
     find = f"import sys; sys.path.append({str(root)!r})"
     code = f"{find}; from autopilot_runtime.sandbox.monty_jail import main; main()"
     words = [sys.executable, "-I", "-S", "-c", code, binary]
-    script = folder / "monty"
-    script.write_text(f'#!/bin/sh\nexec {" ".join(map(shlex.quote, words))} "$@"\n')
-    script.chmod(0o700)
-    return str(script)
+    script = f'#!/bin/sh\nexec {" ".join(map(shlex.quote, words))} "$@"\n'
+    return f"/proc/{os.getpid()}/fd/{_sealed(script.encode())}"
+
+
+def _sealed(program: bytes) -> int:
+    """A read-only descriptor of a program that has no name anywhere, so that nothing is left when we are killed."""
+    written = os.memfd_create("monty-launcher", os.MFD_CLOEXEC)
+    try:
+        os.write(written, program)
+        os.fchmod(written, 0o500)
+        # What is open for writing cannot be run.
+        return os.open(f"/proc/self/fd/{written}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(written)
 
 
 def main() -> None:
@@ -65,8 +70,3 @@ def main() -> None:
     )
     install([*(Rule(name, action=refuse(_EPERM)) for name in _REFUSED.split()), *threads_only], default=ALLOW)
     os.execve(binary, [binary, *sys.argv[2:]], {})
-
-
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)

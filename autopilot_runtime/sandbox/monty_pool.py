@@ -148,5 +148,5 @@ async def lease(limits: Limits) -> Lease:
     try:
         return await in_thread(make)
     except (OSError, RuntimeError, monty().MontyError) as error:
-        text = f"control: monty: its worker cannot be started: {error}. Programs must be able to run from TMPDIR."
+        text = f"control: monty: its worker cannot be started: {error}"
         raise SandboxUnavailable(text) from error
