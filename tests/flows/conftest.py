@@ -1,0 +1,23 @@
+"""The stage of the flows, once for each kind of Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.stage import KEY, KEY_ENV, Stage
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_ENV, KEY)
+
+
+@pytest.fixture(params=["sync", "async"])
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage whose runtimes and servers are gone afterwards."""
+    one = Stage(request.param, tmp_path)
+    yield one
+    await one.close()
