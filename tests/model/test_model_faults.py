@@ -461,6 +461,25 @@ def test_two_loops_that_run_at_once_share_no_connection() -> None:
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda name: asyncio.run(chat(name)), ["a", "b"]))
     assert found == [[f"echo {name}{n}" for n in range(5)] for name in "ab"]
+    assert len(fake.requests) == 12, "nothing had to be tried again"
+
+
+def test_each_loop_has_its_own_client_and_closes_it() -> None:
+    with FakeModel() as fake:
+        clients = connect(settings(fake, "anthropic")).inner._clients  # type: ignore[attr-defined]
+        barrier = threading.Barrier(2)
+
+        async def client() -> object:
+            first = await clients.get("k")
+            barrier.wait(10)
+            assert await clients.get("k") is first
+            barrier.wait(10)
+            return first
+
+        with ThreadPoolExecutor(2) as pool:
+            one, two = pool.map(lambda _: asyncio.run(client()), range(2))
+    assert one is not two
+    assert one.is_closed() and two.is_closed()
 
 
 async def test_a_tls_failure_is_a_connection_failure() -> None:
