@@ -51,28 +51,55 @@ def _stars(pattern: str) -> re.Pattern[str]:
 def matches_path(pattern: str, path: str, *, wide: bool) -> bool:
     """`*` stays in one folder, `**` crosses folders. A bare name: only at the top (narrow), in any folder (wide)."""
     pattern = pattern.removeprefix("./")
-    if wide:
-        pattern, path = _folded(pattern), _folded(path)
-        if "/" not in pattern.rstrip("/"):
-            pattern = "**/" + pattern
-        # A rule about a folder is about what is in it.
-        inside = _path(pattern.rstrip("/") + "/**")
-        if inside.match(path):
-            return True
-    return _path(pattern).match(path) is not None
+    if pattern in ("*", "**"):
+        return True
+    if not wide:
+        return _parts_match(pattern.split("/"), path.split("/"))
+    parts = _folded(pattern).rstrip("/").split("/")
+    if len(parts) == 1:
+        parts.insert(0, "**")
+    found = _folded(path).split("/")
+    # A rule about a folder is about what is in it, too.
+    return _parts_match(parts, found) or _parts_match([*parts, "**"], found)
 
 
 def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
-_GLOB = {"**/": "(?:[^/]+/)*+", "**": r"[\s\S]*", "*": "[^/]*", "?": "[^/]"}
+def _parts_match(pattern: list[str], path: list[str]) -> bool:
+    """Folder by folder: `reached` holds how many parts of the pattern can be used up so far. Never exponential."""
+    reached = _skip({0}, pattern)
+    for part in path:
+        step = {at for at in reached if at < len(pattern) and pattern[at] == "**"}
+        step |= {at + 1 for at in reached - step if at < len(pattern) and _part(pattern[at]).match(part)}
+        reached = _skip(step, pattern)
+    return len(pattern) in reached
 
 
-@lru_cache(maxsize=512)
-def _path(pattern: str) -> re.Pattern[str]:
-    if pattern == "*":
-        pattern = "**"
-    pieces = [_GLOB.get(token) or re.escape(token) for token in _TOKENS.findall(pattern)]
-    return re.compile("".join(pieces) + r"\Z")
+def _skip(reached: set[int], pattern: list[str]) -> set[int]:
+    """`**` may stand for no folder at all."""
+    for at in sorted(reached):
+        end = at
+        while end < len(pattern) and pattern[end] == "**":
+            end += 1
+            reached.add(end)
+    return reached
+
+
+_TOKENS = re.compile(r"\*+|\?|[^*?]+")
+
+
+@lru_cache(maxsize=1024)
+def _part(pattern: str) -> re.Pattern[str]:
+    """One folder or file name with `*` and `?`. Atomic, as above."""
+    tokens = _TOKENS.findall(pattern)
+    out, pending = "", ""
+    stars = 0
+    for token in tokens:
+        if token.startswith("*"):
+            out += f"(?>[^/]*?{pending})" if stars else pending
+            pending, stars = "", stars + 1
+        else:
+            pending += "[^/]" if token == "?" else re.escape(token)
+    return re.compile(out + (f"[^/]*{pending}" if stars else pending) + r"\Z")

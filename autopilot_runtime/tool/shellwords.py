@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 
@@ -12,15 +13,22 @@ _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _SPACE = re.compile(r"[ \t]+")
 
 
-def active(command: str) -> list[int]:
+_ANYWHERE = _ACTIVE | frozenset("%^")
+
+
+def active(command: str, *, posix: bool = os.name != "nt") -> list[int]:
     """Positions at which a command does more than run one program with fixed words. An open quote counts, too."""
+    if not posix:
+        # Each shell of Windows has quotes and escapes of its own, so none of them is trusted.
+        return [at for at, char in enumerate(command) if char in _ANYWHERE or _is_control(char)]
     found: list[int] = []
     quote = ""
     skip = False
     for at, char in enumerate(command):
         if skip:
             skip = False
-            if char in "\n\r":  # a continued line: harmless to the shell, but not to the eye
+            # Harmless to a POSIX shell. A reader may miss the stroke, and another shell does not know it.
+            if not quote and char in _ACTIVE:
                 found.append(at)
             continue
         if char == "\\" and quote != "'":
