@@ -19,6 +19,8 @@ from autopilot_runtime.sandbox.zygote import zygote
 
 _BIG_FRAME = 256 * 1024
 _REPORT_SECONDS = 5.0
+# What is on its way at most; a large value then takes few turns between the two processes.
+_CHUNK = 256 * 1024
 
 
 class WorkerGone(Exception):
@@ -71,7 +73,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         while len(self._buffer) < size:
             try:
-                data = await loop.sock_recv(self._sock, max(65_536, size - len(self._buffer)))
+                data = await loop.sock_recv(self._sock, _CHUNK)
             except OSError:
                 data = b""
             if not data:
@@ -124,6 +126,8 @@ async def hire() -> Worker:
         source = await in_thread(zygote)
         mine, theirs = socket.socketpair()
         status, report = socket.socketpair()
+        for end in (mine, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
         mine.setblocking(False)
         status.setblocking(False)
         try:

@@ -90,20 +90,35 @@ def _top(name: str) -> str:
 
 
 def _at(node: ast.AST, modules: dict[str, str], bound: Collection[str]) -> tuple[str, str] | None:
+    if isinstance(node, ast.Import):
+        return next((hit for alias in node.names if (hit := _module(alias.name))), None)
+    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        return _imported_from(node.module, [alias.name for alias in node.names])
+    if isinstance(node, ast.Attribute):
+        return _attribute_at(node, modules)
+    return _call_at(node, modules, bound) if isinstance(node, ast.Call) else None
+
+
+def _imported_from(module: str, names: list[str]) -> tuple[str, str] | None:
+    hits = (_module(module) or _module(f"{module}.{name}") or _attribute(module, name) for name in names)
+    return next((hit for hit in hits if hit), None)
+
+
+def _attribute_at(node: ast.Attribute, modules: dict[str, str]) -> tuple[str, str] | None:
+    match node.value:
+        case ast.Name(id=name) if name in modules:
+            return _attribute(modules[name], node.attr)
+        case ast.Attribute(value=ast.Name(id=name), attr="path") if modules.get(name) == "os":
+            return _attribute("os.path", node.attr)
+    return None
+
+
+def _call_at(node: ast.Call, modules: dict[str, str], bound: Collection[str]) -> tuple[str, str] | None:
     match node:
-        case ast.Import(names=names):
-            return next((hit for alias in names if (hit := _module(alias.name))), None)
-        case ast.ImportFrom(module=str(module), level=0, names=names):
-            hits = (_module(module) or _module(f"{module}.{a.name}") or _attribute(module, a.name) for a in names)
-            return next((hit for hit in hits if hit), None)
         case ast.Call(func=ast.Name(id="open")) if "open" not in bound:
             return "open()", _FILES
         case ast.Call(func=func, args=[ast.Constant(value=str(name)), *_]) if _is_import(func):
             return _module(name)
-        case ast.Attribute(value=ast.Name(id=name), attr=attr) if name in modules:
-            return _attribute(modules[name], attr)
-        case ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr="path"), attr=attr):
-            return _attribute("os.path", attr) if modules.get(name) == "os" else None
         case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in _IN_PATH and _is_path(value, modules):
             return f"Path.{attr}()", _FILES
     return None

@@ -46,25 +46,24 @@ def faults(
 
 def bind(spec: ToolSpec, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Arguments by parameter name, and what could not be placed."""
-    bound: dict[str, Any] = {}
     problems: list[str] = []
-    normal = [param for param in spec.params if param.kind == "normal"]
-    rest = next((param for param in spec.params if param.kind == "var_positional"), None)
-    bound.update(zip((param.name for param in normal), args, strict=False))
-    extra = args[len(normal) :]
-    if extra and rest is None:
+    normal = [param.name for param in spec.params if param.kind == "normal"]
+    bound: dict[str, Any] = dict(zip(normal, args, strict=False))
+    extra = list(args[len(normal) :])
+    rest = next((param.name for param in spec.params if param.kind == "var_positional"), None)
+    if extra and rest is not None:
+        bound[rest] = extra
+    elif extra:
         problems.append(f"takes at most {len(normal)} positional arguments, {len(args)} given")
-    elif rest is not None and extra:
-        bound[rest.name] = list(extra)
     named = {param.name for param in spec.params if param.kind in ("normal", "keyword")}
     free = any(param.kind == "var_keyword" for param in spec.params)
     for name, value in kwargs.items():
-        if name in bound and name in named:
+        if name not in named:
+            problems += [] if free else [f"has no parameter {name[:80]!r}{did_you_mean(name, named)}"]
+        elif name in bound:
             problems.append(f"got {name!r} twice")
-        elif name in named:
+        else:
             bound[name] = value
-        elif not free:
-            problems.append(f"has no parameter {name!r}{did_you_mean(name, named)}")
     return bound, problems
 
 
@@ -78,24 +77,26 @@ def fits(value: Any, schema: Mapping[str, Any]) -> bool:
     """Whether a literal may stand where the schema is asked for. Lenient: doubt is a yes."""
     if value is UNKNOWN:
         return True
-    for word in ("anyOf", "oneOf"):
-        options = schema.get(word)
-        if isinstance(options, list):
-            return any(fits(value, option) for option in options)
-    if "enum" in schema:
-        return _contains(schema["enum"], value)
-    if "const" in schema:
-        return _contains([schema["const"]], value)
-    wanted = schema.get("type")
-    names = [wanted] if isinstance(wanted, str) else wanted
-    if not isinstance(names, list):
-        return True
-    if not any(_is(value, str(name)) for name in names):
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if isinstance(options, list):
+        return any(fits(value, option) for option in options)
+    if "enum" in schema or "const" in schema:
+        return _contains(schema.get("enum") or [schema.get("const")], value)
+    if not _is_one_of(value, schema.get("type")):
         return False
     items = schema.get("items")
-    if isinstance(items, Mapping) and isinstance(value, (list, tuple, set, frozenset)):
-        return all(fits(item, items) for item in value)
-    return True
+    return not isinstance(items, Mapping) or _all_fit(value, items)
+
+
+def _all_fit(value: Any, items: Mapping[str, Any]) -> bool:
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        return True
+    return all(fits(item, items) for item in value)
+
+
+def _is_one_of(value: Any, wanted: Any) -> bool:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    return not isinstance(names, list) or any(_is(value, str(name)) for name in names)
 
 
 def _is(value: Any, name: str) -> bool:

@@ -7,6 +7,12 @@ from typing import Any
 
 _MORE = "..."
 _DEPTH = 50
+_BRACKETS: dict[type, tuple[str, str]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    frozenset: ("frozenset({", "})"),
+}
 
 
 def bounded_repr(value: Any, *, chars: int = 4_000, nodes: int = 2_000) -> str:
@@ -50,14 +56,11 @@ class _Writer:
             self._sliced(value)
         elif kind is int:
             self.put(repr(value) if value.bit_length() < 10_000 else f"<int of {value.bit_length()} bits>")
-        elif kind is list:
-            self._items("[", value, "]", depth)
-        elif kind is tuple:
-            self._items("(", value, ",)" if len(value) == 1 else ")", depth)
-        elif kind in (set, frozenset) and value:
-            self._items("{" if kind is set else "frozenset({", value, "}" if kind is set else "})", depth)
         elif kind is dict:
             self._pairs(value, depth)
+        elif kind in _BRACKETS and (value or kind in (list, tuple)):
+            begin, end = _BRACKETS[kind]
+            self._items(begin, value, ",)" if kind is tuple and len(value) == 1 else end, depth)
         else:
             self.put(repr(value))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json.encoder
 import json.scanner
 import math
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
@@ -67,41 +68,85 @@ def _pack(value: Any, depth: int, left: list[int]) -> Any:
         raise WireError(f"too large to send: more than {MAX_NODES} parts")
     if depth > MAX_DEPTH:
         raise WireError(f"nested too deeply to send: more than {MAX_DEPTH} levels")
-    if value is None or value is True or value is False:
-        return value
-    if isinstance(value, str):
-        return value if type(value) is str else str.__str__(value)
-    if isinstance(value, int):
-        number = int(value)
-        return number if -_SMALL_INT < number < _SMALL_INT else {_TAG: "int", "v": hex(number)}
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else {_TAG: "float", "v": repr(float(value))}
-    if isinstance(value, list):
-        return [_pack(item, depth + 1, left) for item in value]
-    if isinstance(value, dict):
-        return _pack_dict(value, depth, left)
-    if isinstance(value, (tuple, set, frozenset)):
-        kind = "tuple" if isinstance(value, tuple) else "set"
-        return {_TAG: kind, "v": [_pack(item, depth + 1, left) for item in value]}
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {_TAG: "bytes", "v": bytes(value).decode("latin-1")}
-    if isinstance(value, PurePath):
-        return str(value)
-    raise WireError(f"cannot send a {type(value).__name__}: send text, numbers, bytes, lists, tuples, sets or dicts")
+    packer = _PACKERS.get(type(value))
+    if packer is None:
+        # A subclass travels as what it is one of; a bool is an int, so the order of the table matters.
+        packer = next((pack for kind, pack in _PACKERS.items() if isinstance(value, kind)), _refuse)
+    return packer(value, depth, left)
 
 
-def _pack_dict(value: dict[Any, Any], depth: int, left: list[int]) -> Any:
+def _refuse(value: Any, depth: int, left: list[int]) -> Any:
+    name = type(value).__name__[:100]
+    raise WireError(f"cannot send a {name}: send text, numbers, bytes, lists, tuples, sets or dicts")
+
+
+def _as_is(value: Any, depth: int, left: list[int]) -> Any:
+    return value
+
+
+def _text(value: Any, depth: int, left: list[int]) -> Any:
+    return value if type(value) is str else str.__str__(value)
+
+
+def _int(value: Any, depth: int, left: list[int]) -> Any:
+    number = int(value)
+    return number if -_SMALL_INT < number < _SMALL_INT else {_TAG: "int", "v": hex(number)}
+
+
+def _float(value: Any, depth: int, left: list[int]) -> Any:
+    return float(value) if math.isfinite(value) else {_TAG: "float", "v": repr(float(value))}
+
+
+def _list(value: Any, depth: int, left: list[int]) -> Any:
+    return [_pack(item, depth + 1, left) for item in value]
+
+
+def _tuple(value: Any, depth: int, left: list[int]) -> Any:
+    return {_TAG: "tuple", "v": _list(value, depth, left)}
+
+
+def _set(value: Any, depth: int, left: list[int]) -> Any:
+    return {_TAG: "set", "v": _list(value, depth, left)}
+
+
+def _bytes(value: Any, depth: int, left: list[int]) -> Any:
+    return {_TAG: "bytes", "v": bytes(value).decode("latin-1")}
+
+
+def _path(value: Any, depth: int, left: list[int]) -> Any:
+    return str(value)
+
+
+def _dict(value: Any, depth: int, left: list[int]) -> Any:
     if all(type(key) is str for key in value) and _TAG not in value:
         return {key: _pack(item, depth + 1, left) for key, item in value.items()}
     pairs = [[_pack(key, depth + 1, left), _pack(item, depth + 1, left)] for key, item in value.items()]
     return {_TAG: "dict", "v": pairs}
 
 
+_PACKERS: dict[type, Callable[[Any, int, list[int]], Any]] = {
+    type(None): _as_is,
+    bool: _as_is,
+    str: _text,
+    int: _int,
+    float: _float,
+    list: _list,
+    dict: _dict,
+    tuple: _tuple,
+    set: _set,
+    frozenset: _set,
+    bytes: _bytes,
+    bytearray: _bytes,
+    memoryview: _bytes,
+    PurePath: _path,
+}
+
+
 def unpack(data: Any) -> Any:
     """The value that `pack` wrote; anything else is a WireError."""
     try:
         return _unpack(data, 0)
-    except (KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
         raise WireError(f"not a value: {type(error).__name__}") from None
 
 
@@ -114,17 +159,14 @@ def _unpack(data: Any, depth: int) -> Any:
         return data
     if _TAG not in data:
         return {key: _unpack(item, depth + 1) for key, item in data.items()}
-    kind, inner = data[_TAG], data["v"]
-    if kind == "int":
-        return int(inner, 16)
-    if kind == "float":
-        return float(inner)
-    if kind == "bytes":
-        return inner.encode("latin-1")
-    if kind == "tuple":
-        return tuple(_unpack(item, depth + 1) for item in inner)
-    if kind == "set":
-        return {_unpack(item, depth + 1) for item in inner}
-    if kind == "dict":
-        return {_unpack(key, depth + 1): _unpack(item, depth + 1) for key, item in inner}
-    raise WireError("not a value: unknown tag")
+    return _UNPACKERS[data[_TAG]](data["v"], depth)
+
+
+_UNPACKERS: dict[str, Callable[[Any, int], Any]] = {
+    "int": lambda inner, depth: int(inner, 16),
+    "float": lambda inner, depth: float(inner),
+    "bytes": lambda inner, depth: inner.encode("latin-1"),
+    "tuple": lambda inner, depth: tuple(_unpack(item, depth + 1) for item in inner),
+    "set": lambda inner, depth: {_unpack(item, depth + 1) for item in inner},
+    "dict": lambda inner, depth: {_unpack(key, depth + 1): _unpack(item, depth + 1) for key, item in inner},
+}

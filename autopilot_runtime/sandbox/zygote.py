@@ -36,6 +36,9 @@ class Zygote:
             with theirs:
                 self._process = _spawn(theirs.fileno(), folder)
             self.size = self._greeting()
+        except OSError as error:
+            self._control.close()
+            raise SandboxUnavailable(f"The control-block worker cannot be started: {error}.") from error
         except BaseException:
             self._control.close()
             raise
