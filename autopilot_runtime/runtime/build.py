@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ from autopilot_runtime.tool.workspace import Workspace
 
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
+
+_STATUS = re.compile(r"^\[STATUS\] #\w+(?:\n.+)*", re.MULTILINE)
 
 
 def build(
@@ -200,6 +203,8 @@ class Kit:
         return self.stream.redactor.mask(text)
 
     def _volatile(self, text: str) -> str:
+        """The text without what differs from run to run: for comparing with a recorded conversation."""
+        text = _STATUS.sub("[STATUS]", text)
         return text.replace(self.tag, "#tag").replace(str(self.agent.work_dir), "<work_dir>")
 
     def refresh_secrets(self) -> None:

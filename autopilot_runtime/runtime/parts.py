@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sandbox
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.model.retry import notices
 from autopilot_runtime.runtime.desk import Desk
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
@@ -47,7 +48,6 @@ class Parts:
     terminals: Callable[[], Sequence[TerminalState]] = tuple
     changes: Callable[[Run], str] = lambda _: ""
     clock: Callable[[], float] = time.time
-    told: set[str] = field(default_factory=set)
 
     def desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
         """A desk for the tool calls of one block."""
@@ -59,10 +59,7 @@ class Parts:
 
     def notices(self) -> list[str]:
         """What the provider has to say about its settings, each once."""
-        ask = getattr(self.provider, "notices", None)
-        fresh = [text for text in (ask() if ask else ()) if text not in self.told]
-        self.told.update(fresh)
-        return fresh
+        return notices(self.provider)
 
     def status(self, run: Run, step: int) -> str:
         """The status block for the model's next look."""
