@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from autopilot_runtime.shell.clean import SCREEN_BYTES, cap, readable
 from autopilot_runtime.shell.marks import Mark, MarkDecoder, Report, ReportDecoder
-from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, Mode, Status
+from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Mode, Status
 from autopilot_runtime.shell.transcript import Transcript, View
 
 STARTING = 0
@@ -34,7 +34,6 @@ class Ledger:
     name: str
     cwd: str
     clock: Callable[[], float]
-    max_chars: int = 20_000
     rows: int = ROWS
     columns: int = COLUMNS
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -68,6 +67,8 @@ class Ledger:
                 self.command.output.add(piece)
             elif piece.kind == "D" and piece.value == str(self.command.number):
                 self._mark()
+            elif piece.kind == "C" and piece.value == str(self.command.number):
+                self.command.output = Transcript()  # the echo of a command that had to be typed
             elif piece.kind == "X":
                 self._leave(piece)
 
@@ -137,7 +138,7 @@ class Ledger:
         ended = self.command.ended
         return (self.clock() if ended is None else ended) - self.command.began
 
-    def look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
+    def look(self, mode: Mode, notes: tuple[str, ...] = (), *, max_chars: int = MAX_CHARS) -> CommandResult:
         """What one look sees; everything up to here counts as seen afterwards."""
         output = self.command.output
         view = output.delta() if mode == "delta" else output.full()
@@ -148,7 +149,7 @@ class Ledger:
             columns=self.columns,
             newline_returns=self.newline_returns,
         )
-        text, _ = cap(text.strip("\n"), self.max_chars)
+        text, _ = cap(text.strip("\n"), max_chars)
         output.mark_read()
         return CommandResult(
             session_id=self.name,

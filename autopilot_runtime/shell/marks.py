@@ -24,7 +24,7 @@ class MarkDecoder:
     """
 
     def __init__(self, nonce: str) -> None:
-        self._prefix = {kind: _INTRODUCER + f"{kind};{nonce};".encode() for kind in "DX"}
+        self._prefix = {kind: _INTRODUCER + f"{kind};{nonce};".encode() for kind in "CDX"}
         self._longest_prefix = max(map(len, self._prefix.values()))
         self._held = b""
         self._searched = 0

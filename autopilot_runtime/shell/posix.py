@@ -16,7 +16,7 @@ from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.shell import spawn, tree
 from autopilot_runtime.shell.dialect import choose
 from autopilot_runtime.shell.ledger import Ledger
-from autopilot_runtime.shell.terminal import COLUMNS, ROWS, CommandResult, Mode, TerminalState
+from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Mode, TerminalState
 
 _START_SECONDS = 10.0
 _READ = 65_536
@@ -40,16 +40,16 @@ class PosixTerminal:
         marker: str,
         shell: str | None = None,
         size: tuple[int, int] = (ROWS, COLUMNS),
-        max_chars: int = 20_000,
+        max_chars: int = MAX_CHARS,
     ) -> None:
         self.name = name
         self.dialect, self._program = choose(shell, env.get("PATH"))
         self.shell = self.dialect.name
         self.pid: int | None = None
-        self.ledger = Ledger(name, cwd, time.monotonic, max_chars=max_chars, rows=size[0], columns=size[1])
+        self.max_chars = max_chars
+        self.ledger = Ledger(name, cwd, time.monotonic, rows=size[0], columns=size[1])
         self._env = {**env, tree.MARKER: marker}
         self._marker = marker
-        self._run_dir = run_dir
         self._spawned: spawn.Spawned | None = None
         self._mode: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,7 +58,7 @@ class PosixTerminal:
         self._typed = False
         self._since = 0
         self._killed = False
-        self._file: Path | None = None
+        self._path = run_dir / marker.rpartition("/")[2]
 
     # ---------------------------------------------------------------- what it is doing
 
@@ -76,13 +76,11 @@ class PosixTerminal:
 
     def state(self) -> TerminalState:
         """One line of the status block."""
-        ledger = self.ledger
-        status: Literal["idle", "running", "exited"] = "exited" if not self.alive else "idle"
+        status: Literal["idle", "exited"] = "idle" if self.alive else "exited"
         if self.running:
-            status = "running"
-        return TerminalState(
-            self.name, self.pid, status, ledger.cwd, self.shell, ledger.command.text, ledger.elapsed()
-        )
+            command, elapsed = self.ledger.command.text, self.ledger.elapsed()
+            return TerminalState(self.name, self.pid, "running", self.cwd, self.shell, command, elapsed)
+        return TerminalState(self.name, self.pid, status, self.cwd, self.shell)
 
     # ---------------------------------------------------------------- what can be asked of it
 
@@ -121,12 +119,9 @@ class PosixTerminal:
         spawn.restore(spawned.tty, self._mode, flush=self._typed)
         self._typed = False
         number = self.ledger.begin(command)
-        self._file = path = self._run_dir / f"{self._marker.rpartition('/')[2]}.{number}"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
+        self._write_command(data)
         self._ended.clear()
-        self._tell(self.dialect.command(str(path), number))
+        self._tell(self.dialect.command(str(self._path), number))
         with self._killing_when_cancelled():
             await self._wait(timeout)
         return self._look("new")
@@ -221,15 +216,24 @@ class PosixTerminal:
             raise
 
     def _look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
-        if self._file is not None and not self.ledger.running:
-            self._file.unlink(missing_ok=True)
-            self._file = None
+        if not self.ledger.running:
+            self._path.unlink(missing_ok=True)
         if self.alive and self._spawned is not None:
             flags: int = termios.tcgetattr(self._spawned.tty)[1]
             self.ledger.newline_returns = bool(flags & termios.ONLCR)
-        return self.ledger.look(mode, notes)
+        return self.ledger.look(mode, notes, max_chars=self.max_chars)
 
     # ---------------------------------------------------------------- writing
+
+    def _write_command(self, data: bytes) -> None:
+        """Put a command where the shell reads it. The name can be used again: the last command has ended."""
+        self._path.unlink(missing_ok=True)
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            while data:
+                data = data[os.write(file, data) :]
+        finally:
+            os.close(file)
 
     def _tell(self, line: str) -> None:
         """A line for the shell itself. A full pipe means it has enough to read."""
@@ -351,6 +355,7 @@ class PosixTerminal:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
+        self._path.unlink(missing_ok=True)
         spawned.close()
 
 

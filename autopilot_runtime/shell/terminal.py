@@ -9,6 +9,7 @@ Status = Literal["completed", "running", "exited"]
 # `new`: the first look at a command. `delta`: what came since the last look. `full`: everything, once more.
 Mode = Literal["new", "delta", "full"]
 ROWS, COLUMNS = 50, 200
+MAX_CHARS = 20_000  # of one look; the model pays for every one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class CommandResult:
             "output": self.output,
             "cwd": self.cwd,
             "elapsed": round(self.elapsed, 3),
+            "mode": self.mode,
+            "command_number": self.number,
         }
 
     def shown(self) -> str:
@@ -69,6 +72,7 @@ class Terminal(Protocol):
     name: str
     shell: str
     pid: int | None
+    max_chars: int
 
     @property
     def cwd(self) -> str:

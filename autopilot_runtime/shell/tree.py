@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ def kill_tree(marker: str, shells: Iterable[int] = (), *, since: int = 0) -> int
     descendants, all started at `since` or later. A daemon that cleared its environment and left both its session
     and its parent is not found.
     """
+    if sys.platform == "win32":
+        return 0  # there, each terminal ends its own tree
     killed: set[int] = set()
     wanted = f"{MARKER}={marker}".encode()
     roots = set(shells)

@@ -21,6 +21,21 @@ if sys.platform == "win32":
 
 LONG = 20.0
 PYTHON = sys.executable
+TUI = """
+import curses
+
+def main(screen):
+    curses.curs_set(0)
+    screen.addstr(3, 10, "middle")
+    screen.addstr(0, 0, "top")
+    screen.refresh()
+    screen.addstr(3, 10, "key " + screen.getkey() + "  ")
+    screen.refresh()
+    screen.getkey()
+
+curses.wrapper(main)
+print("left")
+"""
 
 
 @pytest.fixture
@@ -106,7 +121,7 @@ async def test_a_shell_killed_while_idle_is_replaced(pool: TerminalPool) -> None
     pid = int((await pool.execute("main", "echo $$")).output)
     os.kill(pid, 9)
     async with asyncio.timeout(LONG):
-        while pool.snapshot()[0].status != "exited":
+        while pool.snapshot()[0].status != "exited":  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
     assert int((await pool.execute("main", "echo $$")).output) != pid
 
@@ -273,10 +288,7 @@ async def test_less_turns_its_pages(pool: TerminalPool) -> None:
 
 
 async def test_a_curses_program_is_seen_as_its_screen(pool: TerminalPool, tmp_path: Path) -> None:
-    (tmp_path / "tui.py").write_text(
-        "import curses\ndef main(s):\n  curses.curs_set(0); s.addstr(3, 10, 'middle'); s.addstr(0, 0, 'top'); s.refresh()\n"
-        "  k = s.getkey(); s.addstr(3, 10, 'key ' + k + '  '); s.refresh(); s.getkey()\ncurses.wrapper(main)\nprint('left')\n"
-    )
+    (tmp_path / "tui.py").write_text(TUI)
     await pool.execute("main", f"{PYTHON} tui.py", 1)
     shown = await screen(pool, "", "middle")
     assert shown.splitlines()[-4:] == ["top", "", "", "          middle"]

@@ -60,7 +60,7 @@ def lives(pid: int) -> bool:
 
 async def wait_for(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(LONG):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a process of somebody else
             await asyncio.sleep(0.005)
 
 
@@ -70,7 +70,7 @@ async def written(path: Path) -> int:
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
 def children() -> str:
@@ -164,7 +164,7 @@ async def test_fifty_shells_leave_no_descriptor_process_or_file(tmp_path: Path) 
 
 
 async def test_exit_codes_of_the_hosts_own_children_are_its_own(pool: TerminalPool) -> None:
-    own = subprocess.Popen(["sh", "-c", "exit 17"])
+    own = subprocess.Popen(["sh", "-c", "exit 17"])  # noqa: ASYNC220 - on purpose
     assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
     await pool.execute("main", "sleep 0.01 & wait; exit 3")
     await pool.execute("main", "true")
@@ -206,5 +206,5 @@ async def test_a_forked_copy_of_the_host_cannot_touch_the_terminals(pool: Termin
             os._exit(1)
         except RuntimeClosed:
             os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0  # noqa: ASYNC222 - on purpose
     assert (await pool.execute("main", "echo $x")).output == "kept"

@@ -1,0 +1,141 @@
+"""Terminals against a bare pseudo-terminal in the same run: round trip, throughput, and what a thousand leave behind.
+
+python benchmarks/bench_shell.py [--quick]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ptyprocess
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from autopilot_runtime.shell.environ import child_environment
+from autopilot_runtime.shell.pool import TerminalPool
+
+MEGABYTES = 100
+FLOOD = f"head -c {MEGABYTES}000000 /dev/zero | tr '\\0' x | fold -w 99; echo"
+
+
+class Bare:
+    """bash on a pseudo-terminal and a sentinel: the least that can know when a command ended."""
+
+    def __init__(self) -> None:
+        argv = ["bash", "--noprofile", "--norc", "--noediting", "-i"]
+        self.pty = ptyprocess.PtyProcess.spawn(argv, env=child_environment(os.environ) | {"PS1": ""}, echo=False)
+        self.run("PS1=")
+
+    def run(self, command: str) -> None:
+        os.write(self.pty.fd, f"{command}; echo E''ND-OF-IT\n".encode())
+        tail = b""
+        while b"END-OF-IT" not in tail:
+            tail = tail[-20:] + os.read(self.pty.fd, 65_536)
+
+    def close(self) -> None:
+        self.pty.close(force=True)
+
+
+async def round_trips(count: int) -> None:
+    """`true`, taken in turn so that both meet the same machine."""
+    bare, pool = Bare(), TerminalPool(tempfile.gettempdir())
+    await pool.execute("main", "true")
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(count):
+        began = time.perf_counter()
+        await pool.execute("main", "true")
+        ours.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        bare.run("true")
+        theirs.append(time.perf_counter() - began)
+    bare.close()
+    await pool.close()
+    report("round trip of true", statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3, "ms", "<= 2 x")
+    print(
+        f"  p95 {sorted(ours)[int(count * 0.95)] * 1e3:.2f} ms, bare {sorted(theirs)[int(count * 0.95)] * 1e3:.2f} ms"
+    )
+    program: list[float] = []
+    bare_program: list[float] = []
+    bare, pool = Bare(), TerminalPool(tempfile.gettempdir())
+    await pool.execute("main", "true")
+    for _ in range(count // 4):
+        began = time.perf_counter()
+        await pool.execute("main", "/bin/true")
+        program.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        bare.run("/bin/true")
+        bare_program.append(time.perf_counter() - began)
+    bare.close()
+    await pool.close()
+    report(
+        "a program (/bin/true)",
+        statistics.median(program) * 1e3,
+        statistics.median(bare_program) * 1e3,
+        "ms",
+        "<= 2 x",
+    )
+
+
+async def flood() -> None:
+    """Much output, bounded in memory and in what is shown."""
+    bare, pool = Bare(), TerminalPool(tempfile.gettempdir())
+    await pool.execute("main", "true")
+    began = time.perf_counter()
+    result = await pool.execute("main", FLOOD, 120)
+    ours = time.perf_counter() - began
+    began = time.perf_counter()
+    bare.run(FLOOD)
+    theirs = time.perf_counter() - began
+    bare.close()
+    await pool.close()
+    report(f"{MEGABYTES} MB of output", MEGABYTES / ours, MEGABYTES / theirs, "MB/s", ">= 0.5 x")
+    print(f"  {len(result.output):,} characters shown of {result.total_bytes:,} bytes")
+
+
+async def cycles(count: int) -> None:
+    """Open, use and close shells, eight at a time: descriptors, children and files must be as before."""
+    pool = TerminalPool(tempfile.gettempdir())
+    await pool.execute("main", "true")
+    await pool.terminate("main")
+    before = left()
+    began = time.perf_counter()
+    for batch in range(count // 8):
+        names = [f"{batch}-{n}" for n in range(8)]
+        await asyncio.gather(*(pool.execute(name, "sleep 1000 & echo x", 10, True) for name in names))
+        await asyncio.gather(*(pool.terminate(name) for name in names))
+    each = (time.perf_counter() - began) / count
+    after = left()
+    await pool.close()
+    verdict = "nothing left" if before == after else f"LEFT OVER: {before} -> {after}"
+    print(f"{count} shells opened, used, closed: {each * 1e3:.1f} ms each; {verdict}")
+
+
+def left() -> tuple[int, int, int]:
+    """Descriptors, children (zombies, too), and entries of the folder for temporary files."""
+    if not sys.platform.startswith("linux"):
+        return (0, 0, 0)
+    kids = sum(len(Path(task, "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
+    own = [entry for folder in ("/dev/shm", tempfile.gettempdir()) for entry in Path(folder).glob("autopilot-*")]
+    return len(list(Path("/proc/self/fd").iterdir())), kids, len(own)
+
+
+def report(what: str, ours: float, theirs: float, unit: str, bar: str) -> None:
+    """One line: ours, bare, ratio, what was asked for."""
+    print(f"{what}: {ours:.2f} {unit}, bare pty {theirs:.2f} {unit}, ratio {ours / theirs:.2f} (asked: {bar})")
+
+
+async def main(*, quick: bool) -> None:
+    """All of it."""
+    await round_trips(100 if quick else 1_000)
+    await flood()
+    await cycles(40 if quick else 1_000)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(quick="--quick" in sys.argv))
