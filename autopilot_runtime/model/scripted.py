@@ -62,6 +62,7 @@ class ScriptedProvider:
         self._replies: Script = replies if callable(replies) else list(replies)
         self._delay = delay
         self._chunk = max(1, chunk)
+        self._sizes = _Sizes()
 
     @classmethod
     def from_file(cls, path: Path) -> ScriptedProvider:
@@ -83,7 +84,7 @@ class ScriptedProvider:
             yield Text(reply.text[start : start + self._chunk])
         if reply.error is not None:
             raise self._error(f"scripted fault: {reply.error}", reply.error)
-        yield Used(_estimate(messages, system=system, reply=reply))
+        yield Used(_estimate(len(system) + self._sizes.of(messages), reply))
         yield Stopped(reply.stop)
 
     async def close(self) -> None:
@@ -119,9 +120,24 @@ def _as_reply(answer: Answer) -> ScriptedReply:
     return ScriptedReply(answer) if isinstance(answer, str) else ScriptedReply(answer[0], answer[1])
 
 
-def _estimate(messages: Sequence[Message], *, system: str, reply: ScriptedReply) -> Usage:
+class _Sizes:
+    """The length of a conversation that grows: each message is counted once, however often it is sent."""
+
+    def __init__(self) -> None:
+        self._counted = self._total = 0
+        self._last: Message | None = None
+
+    def of(self, messages: Sequence[Message]) -> int:
+        known = self._counted
+        if known > len(messages) or (known and messages[known - 1] is not self._last):
+            known = self._total = 0
+        self._total += sum(len(messages[at].content) for at in range(known, len(messages)))
+        self._counted, self._last = len(messages), messages[-1] if messages else None
+        return self._total
+
+
+def _estimate(size: int, reply: ScriptedReply) -> Usage:
     """A plausible size, so that meters and budgets have something to count. It costs nothing, and says so."""
-    size = len(system) + sum(len(message.content) for message in messages)
     spoken = len(reply.text) + len(reply.thought)
     return Usage(size // 4 + 1, output=spoken // 4 + 1, cost_usd=0.0, cost_source="price_table")
 
