@@ -44,6 +44,8 @@ def launcher(binary: str) -> str | None:
 
 def _sealed(program: bytes) -> int:
     """A read-only descriptor of a program that has no name anywhere, so that nothing is left when we are killed."""
+    if sys.platform != "linux":
+        raise OSError("Linux only")
     written = os.memfd_create("monty-launcher", os.MFD_CLOEXEC)
     try:
         os.write(written, program)

@@ -45,26 +45,14 @@ def unsupported(tree: ast.Module) -> Failure | None:
 
 
 def _found(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    optional = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.Try) for inner in _within(node)}
-    modules = {
-        alias.asname or alias.name: alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import)
-        for alias in node.names
-    }
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    optional = {id(inner) for node in nodes if isinstance(node, ast.Try) for inner in _within(node)}
+    modules = {a.asname or a.name: a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
+    for node in nodes:
         what = _what(node)
-        if what is not None:
-            yield getattr(node, "lineno", 1), what
-        elif id(node) in optional:
-            continue
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for name in _missing(node):
-                yield node.lineno, name
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            module = modules.get(node.value.id, "")
-            if (module, node.attr) in _GONE:
-                yield node.lineno, f"{module}.{node.attr}"
+        absent = [] if id(node) in optional else _absent(node, modules)
+        for text in absent if what is None else [what]:
+            yield getattr(node, "lineno", 1), text
 
 
 def _within(node: ast.Try) -> Iterator[ast.AST]:
@@ -93,10 +81,15 @@ def _is_plain(base: ast.expr) -> bool:
     return isinstance(base, ast.Name) and base.id == "object"
 
 
-def _missing(node: ast.Import | ast.ImportFrom) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [f"module {alias.name!r}" for alias in node.names if alias.name not in _MODULES]
-    module = node.module or "."
-    if module not in _MODULES:
-        return [f"module {module!r}"]
-    return [f"{module}.{alias.name}" for alias in node.names if (module, alias.name) in _GONE]
+def _absent(node: ast.AST, modules: dict[str, str]) -> list[str]:
+    """What is imported, or taken from a module, and not there."""
+    match node:
+        case ast.Import(names=names):
+            return [f"module {alias.name!r}" for alias in names if alias.name not in _MODULES]
+        case ast.ImportFrom(module=module, names=names):
+            if module not in _MODULES:
+                return [f"module {module or '.'!r}"]
+            return [f"{module}.{alias.name}" for alias in names if (module, alias.name) in _GONE]
+        case ast.Attribute(value=ast.Name(id=name), attr=attr) if (modules.get(name), attr) in _GONE:
+            return [f"{modules[name]}.{attr}"]
+    return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -129,12 +130,16 @@ class Lease:
 
 
 def _cpu_seconds(pid: int) -> float:
+    if sys.platform != "linux":
+        raise OSError("Linux only")
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def lease(limits: Limits) -> Lease:
     """A fresh worker for blocks with these limits. Raises SandboxUnavailable."""
+    made: list[Lease] = []
+    unwanted = threading.Event()
 
     def make() -> Lease:
         settings = {
@@ -143,10 +148,19 @@ async def lease(limits: Limits) -> Lease:
             "max_suspensions": _NO_LIMIT,
             "max_recursion_depth": _RECURSION,
         }
-        return Lease(_pool().checkout(limits=settings).__enter__(), limits)
+        made.append(Lease(_pool().checkout(limits=settings).__enter__(), limits))
+        if unwanted.is_set():
+            made[0].kill()
+        return made[0]
 
     try:
         return await in_thread(make)
     except (OSError, RuntimeError, monty().MontyError) as error:
         text = f"control: monty: its worker cannot be started: {error}"
         raise SandboxUnavailable(text) from error
+    except asyncio.CancelledError:
+        # The thread goes on without us: whichever comes second sees the other's mark, and the worker ends.
+        unwanted.set()
+        for one in made:
+            one.kill()
+        raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from autopilot_runtime.sandbox.wire import WireError
 from tests.contracts.sandbox_contract import TOOLS, Desk, everything, shown
 
 pytest.importorskip("pydantic_monty")
+TASKS = Path("/proc/self/task")
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Limits(seconds=2.0)
 
@@ -327,6 +329,33 @@ async def test_a_closed_sandbox_leaves_no_worker() -> None:
     assert pid is not None
     await box.close()
     await gone(pid, 2.0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at /proc")
+async def test_a_start_that_is_cancelled_leaves_no_worker() -> None:
+    for delay in (0.0, 0.001, 0.01, 0.03, 0.05, 0.08):
+        box = MontySandbox()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(delay):
+                await box.start()
+                await asyncio.sleep(10)
+        await box.close()
+    for _ in range(250):
+        if not workers():
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"workers are left: {workers()}")
+
+
+def workers() -> list[str]:
+    """The pids of this process's living Monty workers, and of those on their way to become one."""
+    found = []
+    for task in TASKS.iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            for pid in (task / "children").read_text().split():
+                if b"monty" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+    return found
 
 
 async def gone(pid: int, seconds: float) -> None:
