@@ -117,6 +117,8 @@ class FileSession:
             make_folder(self.folder)
             journal = Journal(self.journal_path)
             try:
+                if journal.size:
+                    self._sweep()
                 self._agree(journal)
             except BaseException:
                 journal.release()
@@ -133,6 +135,11 @@ class FileSession:
                 f"({self._source}). Nothing was overwritten; load it again."
             )
         journal.cut(size)
+
+    def _sweep(self) -> None:
+        """Remove what a writer that was killed in the middle of a save left beside the document."""
+        for left in self.folder.glob(f".{self.path.name[:80]}.*.tmp"):
+            left.unlink(missing_ok=True)
 
     def append(self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
         """Add what one step produced; it is on disk when this returns. Keys of `extra` replace, a None removes."""
