@@ -33,13 +33,19 @@ def install(hooks: HookSystem) -> None:
     hooks.default(EventType.RUNTIME_ERROR, lambda error, **_: _note(f"error: {error}"))
     hooks.default(EventType.SECURITY_ERROR, lambda error, **_: _note(f"security error: {error}"))
     hooks.default(EventType.MAX_STEPS, lambda **_: _note("stopped: the step limit is reached"))
-    hooks.default(EventType.RUN_ENDED, lambda **_: print(flush=True))
+    hooks.default(EventType.RUN_ENDED, lambda **_: _end(hooks))
     hooks.default(EventType.ASK_USER, _ask)
     hooks.default(EventType.PERMISSION_REQUEST, _permission)
 
 
 def _stream(text: str, **_: Any) -> None:
     print(text, end="", flush=True)
+
+
+def _end(hooks: HookSystem) -> None:
+    # What another handler prints is its own business: not even a newline is added to it.
+    if hooks.handlers(EventType.STREAM) == [_stream]:
+        print(flush=True)
 
 
 def _tool_call(tool: str, args: dict[str, Any], label: str = "", **_: Any) -> None:

@@ -20,7 +20,7 @@ from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import PayloadQueue, ToolContext
 from autopilot_runtime.tool.define import Tool
-from autopilot_runtime.tool.plain import ToolResult, brief, plain
+from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.workspace import Workspace
 
@@ -130,8 +130,7 @@ class Desk:
         """The value for the code and the text for the reader, with what the tool added by `emit`."""
         shown = result.shown if isinstance(result, ToolResult) else None
         value = plain(result.value if isinstance(result, ToolResult) else result)
-        if shown is None and value is not None:
-            shown = value if isinstance(value, str) else brief(value, ERROR_CHARS)
+        shown = show(value) if shown is None else shown
         texts = [*self._emitted, *([shown] if shown is not None else [])]
         return Outcome(value, "\n".join(texts) if texts else None)
 

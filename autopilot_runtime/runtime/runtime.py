@@ -142,8 +142,6 @@ class AsyncRuntime:
             parts = await kit.parts(run)
             self._open_conversation(run, parts, task)
             self._work = asyncio.ensure_future(supervise(run, parts, aborted=lambda: self._abort))
-            if self._abort:  # abort() came before run(): it counts for this one
-                self._work.cancel()
             ending = await self._work
         except SetupError as error:
             run.scope.emit(EventType.RUNTIME_ERROR, error=str(error), kind="setup")

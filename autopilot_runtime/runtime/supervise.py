@@ -25,6 +25,8 @@ async def supervise(run: Run, parts: Parts, *, aborted: Callable[[], bool]) -> E
     limit = asyncio.timeout(run.timeout_s)
     try:
         async with limit:
+            if aborted():  # abort() came before the run: it counts for this one
+                raise asyncio.CancelledError
             return await work(run, parts)
     except asyncio.CancelledError:
         _keep_partial(run, parts)
