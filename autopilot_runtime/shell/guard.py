@@ -10,19 +10,34 @@ import time
 
 from autopilot_runtime.shell.tree import MARKER
 
-# Reads until the host's end of the pipe closes, however the host ended. $1: marker, $2: folder.
+# Reads `+ pid` and `- pid` (sessions that begin and end) until the host's end of the pipe closes, however the host
+# ended; then kills those sessions, and whatever carries the marker. $1: marker, $2: folder.
 _SCRIPT = """
 trap '' HUP INT TERM QUIT
-read -r _
+sessions=' '
+while read -r sign pid; do
+  case $sign in
+    +) sessions="$sessions$pid " ;;
+    -) sessions="${sessions%% $pid *} ${sessions#* $pid }" ;;
+  esac
+done
+marker=$1 folder=$2
 for round in 1 2 3 4 5; do
   found=
-  for file in $(grep -lzs "^$1" /proc/[0-9]*/environ); do
+  for file in /proc/[0-9]*/stat; do
+    read -r line <"$file" || continue
+    pid=${file#/proc/}; pid=${pid%/stat}
+    set -- ${line##*) }
+    [ "$1" = Z ] && continue
+    case $sessions in *" $4 "*) kill -9 "$pid" && found=1 ;; esac
+  done
+  for file in $(grep -lzs "^$marker" /proc/[0-9]*/environ); do
     pid=${file#/proc/}; pid=${pid%/environ}
-    kill -9 "$pid" 2>/dev/null && found=1
+    kill -9 "$pid" && found=1
   done
   [ "$found" ] || break
 done
-rm -rf -- "$2"
+rm -rf -- "$folder"
 """
 _REAP_SECONDS = 3.0
 
@@ -55,6 +70,19 @@ class Guard:
             raise
         finally:
             os.close(reader)
+
+    def watch(self, session: int) -> None:
+        """A session that is to end with this process."""
+        self._tell(f"+ {session}\n")
+
+    def forget(self, session: int) -> None:
+        """That session has ended; its number may come to mean another."""
+        self._tell(f"- {session}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._pipe is not None:
+            with contextlib.suppress(BrokenPipeError):  # somebody ended the guard; the shells work without it
+                os.write(self._pipe, line.encode())
 
     def release(self) -> None:
         """Let it sweep, without waiting. Safe to call twice."""

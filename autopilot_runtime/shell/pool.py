@@ -89,7 +89,7 @@ class TerminalPool:
         terminal = self._existing(session_id)
         state = terminal.state()
         del self._terminals[session_id]
-        await terminal.close()
+        await self._end(terminal)
         return state
 
     def resize(self, session_id: str, rows: int, columns: int) -> None:
@@ -159,7 +159,7 @@ class TerminalPool:
                 "this terminal was already open, so it was used as it is" if new_terminal and not old.running else "",
             )
         fresh = await self._open(session_id, old.cwd, shell or old.shell)
-        await old.close()
+        await self._end(old)
         note = "the shell had ended; this is a fresh one in the same folder"
         if fresh.cwd != old.cwd:
             note = f"the shell had ended and its folder {old.cwd} is gone; this is a fresh one in {fresh.cwd}"
@@ -175,6 +175,8 @@ class TerminalPool:
             folder = cwd if Path(cwd).is_dir() else self.work_dir
             terminal = self._make(session_id, folder, shell)
             await terminal.start()
+            if self._guard is not None and terminal.pid is not None:
+                self._guard.watch(terminal.pid)
             if self._closed:
                 await terminal.close()
                 raise RuntimeClosed("The terminals were closed while a shell was starting.")
@@ -197,6 +199,11 @@ class TerminalPool:
             session_id, cwd=cwd, env=self.env, run_dir=self._folder(), marker=marker, shell=shell,
             size=self._size, max_chars=self.max_output_chars,
         )  # fmt: skip
+
+    async def _end(self, terminal: Terminal) -> None:
+        await terminal.close()
+        if self._guard is not None and terminal.pid is not None:
+            self._guard.forget(terminal.pid)
 
     def _folder(self) -> Path:
         """The private folder (0700, unpredictable) of command files, made with the first terminal."""

@@ -24,6 +24,7 @@ _READS_PER_TURN = 32  # then other tasks of the loop get their turn
 _QUIET_AFTER_INPUT = 0.4  # an answer is over when nothing more came for this long
 _QUIET_WHILE_READING = 2.0
 _LOST_MARK_SECONDS = 0.25
+_ASK_AGAIN_SECONDS = 0.2
 _INTERRUPTS = frozenset("\x03\x1c\x1a")
 
 
@@ -151,8 +152,9 @@ class PosixTerminal:
         with self._killing_when_cancelled():
             taken = await self._type(data, deadline)
             if _INTERRUPTS & set(text):
-                # Should the interrupt hit the shell between a command and its report, this line makes up for it.
-                self._tell(self.dialect.report(self.ledger.command.number))
+                # An interrupt that hits the shell itself makes it forget the lines it was given, the report too.
+                self._ask_again(self.ledger.command.number)
+                asyncio.get_running_loop().call_later(_ASK_AGAIN_SECONDS, self._ask_again, self.ledger.command.number)
             await self._wait(deadline - time.monotonic(), quiet=_QUIET_AFTER_INPUT, since=typed_at)
         notes = (
             ()
@@ -240,6 +242,10 @@ class PosixTerminal:
         assert self._spawned is not None
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._spawned.control, line.encode("utf-8", "surrogateescape"))
+
+    def _ask_again(self, number: int) -> None:
+        if self.running and self.ledger.command.number == number:
+            self._tell(self.dialect.report(number))
 
     async def _type(self, data: bytes, deadline: float) -> int:
         """Write to the terminal as fast as the program reads; gives the number of bytes taken."""

@@ -30,6 +30,8 @@ async def seen(terminal: Terminal, first: CommandResult, wanted: Callable[[str],
 class TerminalContract:
     """The behaviour every terminal shares, told through real commands."""
 
+    interrupted = (130,)
+
     @pytest.fixture
     async def terminal(self, tmp_path: Path) -> AsyncIterator[Terminal]:
         raise NotImplementedError
@@ -107,7 +109,8 @@ class TerminalContract:
         for endless in ("sleep 1000", "while :; do :; done"):
             await self.say(terminal, f"echo up; {endless}", timeout=0.3)
             result = await terminal.send("\x03", timeout=LONG)
-            assert (result.status, result.return_code) == ("completed", 130)
+            assert result.status == "completed"
+            assert result.return_code in self.interrupted
             assert (await self.say(terminal, "echo alive")).output.splitlines()[-1] == "alive"
 
     async def test_ctrl_d_ends_a_reader_and_never_the_shell(self, terminal: Terminal) -> None:

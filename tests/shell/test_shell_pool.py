@@ -354,3 +354,15 @@ async def test_too_many_terminals_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="2 terminals are open"):
         await pool.execute("c", "true", new_terminal=True)
     await pool.close()
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+async def test_an_interrupt_that_comes_too_early_leaves_the_terminal_usable(tmp_path: Path, shell: str) -> None:
+    pool = TerminalPool(tmp_path, shell=shell)
+    for _ in range(15):
+        result = await pool.execute("main", "while :; do :; done", 0)
+        async with asyncio.timeout(LONG):
+            while result.status == "running":
+                result = await pool.send_input("main", "\x03", 0.5)
+        assert (await pool.execute("main", "echo fine", LONG)).output.endswith("fine")
+    await pool.close()
