@@ -14,6 +14,8 @@ from autopilot_runtime.tool.known import stamp_of
 from autopilot_runtime.tool.scan import CHUNK, digest_of
 
 _ALWAYS_READ = 4 << 20
+# Not supported, not permitted; or the file is gone, which is noticed a moment later.
+_NO_ATTRIBUTES = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.ENOENT, errno.ELOOP}
 _KINDS = {
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a named pipe",
@@ -128,23 +130,21 @@ def _give(fd: int, old: os.stat_result) -> bool:
 
 
 def _copy_attributes(folder: Folder, name: str, fd: int) -> None:
-    source = folder.open(name, READ)
     try:
-        for attribute in os.listxattr(source):
-            # Capabilities are dropped by every ordinary write, too.
-            if attribute == "security.capability":
-                continue
-            # What the system keeps to itself (labels, trusted.*) it also sets by itself.
-            with contextlib.suppress(OSError):
-                os.setxattr(fd, attribute, os.getxattr(source, attribute))
+        with os.fdopen(folder.open(name, READ), "rb") as source:
+            for attribute in os.listxattr(source.fileno()):
+                # Capabilities are dropped by every ordinary write, too.
+                if attribute == "security.capability":
+                    continue
+                # What the system keeps to itself (labels, trusted.*) it also sets by itself.
+                with contextlib.suppress(OSError):
+                    os.setxattr(fd, attribute, os.getxattr(source.fileno(), attribute))
     except OSError as error:
-        if error.errno not in (errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES):
+        if error.errno not in _NO_ATTRIBUTES:
             raise
-    finally:
-        os.close(source)
 
 
-def explained(error: OSError, shown: str, verb: str) -> ToolError:
+def explained(error: OSError, shown: str, verb: str, *, free: int | None = None) -> ToolError:
     """An error of the file system in words: which file, why, and what is safe."""
     reasons = {
         errno.ENOSPC: "the disk is full",
@@ -162,6 +162,8 @@ def explained(error: OSError, shown: str, verb: str) -> ToolError:
     }
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
     reason = reasons.get(error.errno or 0) or error.strerror or str(error)
+    if free is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += f", {free:,} bytes are free"
     safe = " The old content is untouched and nothing was left behind." if verb == "write" else ""
     return ToolError(f"Cannot {verb} {shown}: {reason} ({code}).{safe}")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import stat
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
+from typing import IO
 
 from autopilot_runtime.block.diff import unified_diff
 from autopilot_runtime.block.patch import shown_line, split_lines
@@ -20,7 +23,7 @@ from autopilot_runtime.tool.listing import folder_hint, missing_hint
 from autopilot_runtime.tool.place import Place, check_names, folded, locate
 from autopilot_runtime.tool.protect import protection
 from autopilot_runtime.tool.quota import Mode, StepQuota
-from autopilot_runtime.tool.scan import KEPT_WHOLE, digest_of, scan, utf16_name
+from autopilot_runtime.tool.scan import CHUNK, KEPT_WHOLE, digest_of, scan, utf16_name
 from autopilot_runtime.tool.swap import explained, free_bytes, open_regular, replace
 from autopilot_runtime.tool.window import Window, check_range, window
 
@@ -73,6 +76,10 @@ class Draft:
     def change(self) -> Change:
         """What committing it will change."""
         return Change(self.place.shown, self.before, self.after)
+
+
+class NoSuchFile(ToolError):
+    """There is nothing at a path."""
 
 
 class Workspace:
@@ -152,14 +159,9 @@ class Workspace:
         """Lines `start` to `end` of a file of any size. The file counts as read from now on."""
         check_range(start, end)
         place = self.locate(path)
-        with self._folder(place, "read") as folder:
-            try:
-                fd = open_regular(folder, place.name, place.shown)
-                with os.fdopen(fd, "rb", buffering=0) as file:
-                    info = os.fstat(fd)
-                    found = scan(file, start=start, end=end, limit=limit)
-            except OSError as error:
-                raise self._explained(error, place, "read") from error
+        with self._opened(place) as file:
+            info = os.fstat(file.fileno())
+            found = scan(file, start=start, end=end, limit=limit)
         codec = utf16_name(found.head)
         if codec is not None:
             text = self.read_bytes(path).decode(codec, "backslashreplace").encode("utf-8", "backslashreplace")
@@ -171,47 +173,38 @@ class Workspace:
     def read_bytes(self, path: str, *, limit: int = MAX_WHOLE_BYTES) -> bytes:
         """The whole content of a file. It counts as read from now on."""
         place = self.locate(path)
-        data, info = self._load(place, limit)
-        if data is None or info is None:
-            raise ToolError(missing_hint(str(self.root), place.real, place.shown))
+        with self._opened(place) as file:
+            info = os.fstat(file.fileno())
+            data = _whole(file, place.shown, limit)
         self.known.set(place.real, _entry(info, data))
         return data
 
-    def _load(self, place: Place, limit: int = MAX_WHOLE_BYTES) -> tuple[bytes | None, os.stat_result | None]:
+    def _load(self, place: Place) -> tuple[bytes | None, os.stat_result | None]:
         try:
-            with self._folder(place, "read") as folder:
-                fd = open_regular(folder, place.name, place.shown)
-                with os.fdopen(fd, "rb") as file:
-                    info = os.fstat(fd)
-                    if info.st_size > limit:
-                        raise ToolError(
-                            f"{place.shown} has {info.st_size:,} bytes; file tools take whole files up to {limit:,}. "
-                            "Read a window of it, or change it with a command."
-                        )
-                    return file.read(limit + 1), info
-        except FileNotFoundError:
+            with self._opened(place) as file:
+                return _whole(file, place.shown, MAX_WHOLE_BYTES), os.fstat(file.fileno())
+        except NoSuchFile:
             return None, None
-        except OSError as error:
-            raise self._explained(error, place, "read") from error
 
-    def _folder(self, place: Place, verb: str, *, create: bool = False) -> Folder:
+    @contextlib.contextmanager
+    def _opened(self, place: Place) -> Iterator[IO[bytes]]:
+        """An ordinary file to read from; every error is one the model can use."""
+        try:
+            with self._folder(place) as folder:
+                info = folder.stat(place.name)
+                if info is not None and stat.S_ISDIR(info.st_mode):
+                    raise PathRefused(folder_hint(place.real, place.shown))
+                with os.fdopen(open_regular(folder, place.name, place.shown), "rb", buffering=0) as file:
+                    yield file
+        except FileNotFoundError:
+            raise NoSuchFile(missing_hint(str(self.root), place.real, place.shown)) from None
+        except OSError as error:
+            raise explained(error, place.shown, "read") from error
+
+    def _folder(self, place: Place, *, create: bool = False) -> Folder:
         if not place.name:
             raise PathRefused(folder_hint(place.real, place.shown))
-        try:
-            return open_folder(place.anchor, place.folders, create=create)
-        except FileNotFoundError:
-            if verb == "read":
-                raise FileNotFoundError(missing_hint(str(self.root), place.real, place.shown)) from None
-            raise
-        except OSError as error:
-            raise self._explained(error, place, verb) from error
-
-    def _explained(self, error: OSError, place: Place, verb: str) -> ToolError:
-        if isinstance(error, FileNotFoundError) and verb == "read":
-            return ToolError(missing_hint(str(self.root), place.real, place.shown))
-        found = explained(error, place.shown, verb)
-        free = free_bytes(place.anchor) if "ENOSPC" in str(found) else None
-        return found if free is None else ToolError(f"{found} {free:,} bytes are free.")
+        return open_folder(place.anchor, place.folders, create=create)
 
     # ------------------------------------------------------------ writing
 
@@ -240,10 +233,10 @@ class Workspace:
             if place.anchor == str(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
             try:
-                with self._folder(place, "write", create=True) as folder:
+                with self._folder(place, create=True) as folder:
                     info = self._replace(folder, draft, change)
             except OSError as error:
-                raise self._explained(error, place, "write") from error
+                raise explained(error, place.shown, "write", free=free_bytes(place.anchor)) from error
             self.quota.count(place.real, draft.mode)
             self.known.set(place.real, _entry(info, draft.after))
             self.changes.append(change)
@@ -308,6 +301,17 @@ class Workspace:
         # The whole difference is in the message, so from here on the agent knows the file as it is.
         self.known.set(place.real, _entry(info, now))
         return f"{text}\nWhat changed:\n{diff}Keep that change: repeat the call with the line numbers of now."
+
+
+def _whole(file: IO[bytes], shown: str, limit: int) -> bytes:
+    size = os.fstat(file.fileno()).st_size
+    if size > limit:
+        raise ToolError(
+            f"{shown} has {size:,} bytes; file tools take whole files up to {limit:,}. "
+            "Read a window of it, or change it with a command."
+        )
+    # A raw file may give less than it was asked for.
+    return b"".join(iter(lambda: file.read(CHUNK), b""))[: limit + 1]
 
 
 def _entry(info: os.stat_result, data: bytes) -> Seen:
