@@ -40,7 +40,11 @@ def locate(root: str, path: str, *, unsafe: bool = False) -> Place:
         os.fsencode(path)
     except UnicodeEncodeError:
         raise PathRefused(f"{visible(path, limit=120)} cannot be a path: it holds half a character.") from None
-    real = os.path.realpath(os.path.join(root, path))  # noqa: PTH118
+    try:
+        real = os.path.realpath(os.path.join(root, path))  # noqa: PTH118
+    except OSError as error:
+        # What was a link when it was looked at, and none when it was read.
+        raise PathRefused(f"{visible(path, limit=200)} was being replaced while it was looked up; refused.") from error
     inside = _parts_below(root, real)
     if inside is not None:
         return _place(root, inside, "/".join(inside) or ".")

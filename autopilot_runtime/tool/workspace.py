@@ -78,8 +78,8 @@ class Draft:
         return Change(self.place.shown, self.before, self.after)
 
 
-class NoSuchFile(ToolError):
-    """There is nothing at a path."""
+class NoSuchFile(ToolError, FileNotFoundError):
+    """There is nothing at a path. Code that expects a `FileNotFoundError` gets one."""
 
 
 class Workspace:
@@ -310,8 +310,11 @@ def _whole(file: IO[bytes], shown: str, limit: int) -> bytes:
             f"{shown} has {size:,} bytes; file tools take whole files up to {limit:,}. "
             "Read a window of it, or change it with a command."
         )
-    # A raw file may give less than it was asked for.
-    return b"".join(iter(lambda: file.read(CHUNK), b""))[: limit + 1]
+    data = bytearray()
+    # A raw file may give less than it was asked for, and one that grows meanwhile more than it said.
+    while len(data) <= limit and (chunk := file.read(CHUNK)):
+        data += chunk
+    return bytes(data)
 
 
 def _entry(info: os.stat_result, data: bytes) -> Seen:

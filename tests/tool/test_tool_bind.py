@@ -59,7 +59,7 @@ def test_a_whole_float_is_taken_for_an_int() -> None:
 
 
 def test_a_default_that_breaks_its_own_annotation_is_the_authors_business() -> None:
-    def odd(limit: int = None) -> None: ...  # type: ignore[assignment]
+    def odd(limit: int = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
 
     assert bind(define(odd).spec, [], {}) == {"limit": None}
     assert bind(define(odd).spec, [None], {}) == {"limit": None}
@@ -79,10 +79,10 @@ def test_a_value_that_unfolds_hugely_is_not_walked() -> None:
     for _ in range(60):
         bomb = [bomb, bomb, bomb, bomb]
     begun = time.monotonic()
-    with pytest.raises(TypeError, match="path must be text, got a list|got \\["):
+    with pytest.raises(TypeError, match=r"path must be text, got a list|got \["):
         bind(SPEC, [bomb], {})
     huge = 10**100_000
-    with pytest.raises(TypeError, match="an int of 332193 bits"):
+    with pytest.raises(TypeError, match=r"an int of 332193 bits"):
         bind(SPEC, [huge], {})
     assert time.monotonic() - begun < 1
 

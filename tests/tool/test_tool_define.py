@@ -99,12 +99,12 @@ def test_an_object_that_can_be_called_is_a_tool(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "a.b.c", "1st", "<lambda>"])
 def test_a_name_a_block_could_not_call_is_refused(name: str) -> None:
-    with pytest.raises(SetupError, match="no name for a tool"):
+    with pytest.raises(SetupError, match=r"no name for a tool"):
         define(lambda: None, name)
 
 
 def test_a_path_parameter_must_exist() -> None:
-    with pytest.raises(SetupError, match="path='file' is not one of its parameters"):
+    with pytest.raises(SetupError, match=r"path='file' is not one of its parameters"):
         define(lambda name: None, "f", path="file")
 
 
@@ -166,11 +166,11 @@ def test_a_preview_uses_up_no_payload_and_hands_its_plan_on(tmp_path: Path) -> N
 def test_a_call_keeps_its_payloads_from_the_next_one() -> None:
     queue = PayloadQueue([Block("one"), Block("two")])
     first = queue.take(1)
-    with pytest.raises(ToolError, match="needs 2 payload blocks, only 1 left"):
+    with pytest.raises(ToolError, match=r"needs 2 payload blocks, only 1 left"):
         queue.take(2)
     assert queue.next().content == "two"
     assert first.next().content == "one"
-    with pytest.raises(ToolError, match="needs 1 payload block"):
+    with pytest.raises(ToolError, match=r"needs 1 payload block"):
         first.next()
 
 
@@ -186,7 +186,7 @@ async def test_a_context_alone_answers_nothing_and_hears_nothing(tmp_path: Path)
     ctx.emit("text")
     ctx.event("warning", message="m")
     assert not ctx.aborted
-    with pytest.raises(ToolError, match="Nobody is there"):
+    with pytest.raises(ToolError, match=r"Nobody is there"):
         await ctx.ask("Who?")
 
 
@@ -202,13 +202,13 @@ def test_a_context_passes_on_what_the_runtime_wants_to_hear(tmp_path: Path) -> N
 def test_a_registry_refuses_a_taken_name_and_keeps_its_settings_on_replacement() -> None:
     registry = ToolRegistry()
     registry.register("run", define(lambda command: None, "run").with_config({"require_permission": True}))
-    with pytest.raises(SetupError, match="already a tool 'run'.*replace=True"):
+    with pytest.raises(SetupError, match=r"already a tool 'run'.*replace=True"):
         registry.register("run", lambda: None)
     registry.register("run", lambda: None, replace=True)
     assert registry.asks("run")
     assert "run" in registry and registry.names() == ["run"] and len(registry) == 1
     assert [one.name for one in registry] == ["run"]
-    with pytest.raises(KeyError, match="Did you mean 'run'"):
+    with pytest.raises(KeyError, match=r"Did you mean 'run'"):
         registry["rum"]
 
 

@@ -89,7 +89,7 @@ def test_a_name_never_looks_into_the_current_folder(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_refused_with_a_near_one() -> None:
-    with pytest.raises(SetupError, match="Did you mean 'read_file'"):
+    with pytest.raises(SetupError, match=r"Did you mean 'read_file'"):
         load_tools("read_fil", folder=Path("/nowhere"))
     with pytest.raises(SetupError, match=r"Shipped packs: .*files"):
         load_tools("zzzzzz", folder=Path("/nowhere"))
@@ -103,7 +103,10 @@ def test_an_unknown_name_is_refused_with_a_near_one() -> None:
         ("def f():\n    raise ValueError('bad')\nf()\n", "mine.py:2: ValueError: bad"),
         ("raise SystemExit(3)\n", "mine.py:1: SystemExit: 3"),
         ("x = 1\n", "has no tools: put @tool"),
-        ("from autopilot_runtime import tool\n@tool(path='x')\ndef f(): ...\n", "mine.py:2: SetupError: Tool f: path='x'"),
+        (
+            "from autopilot_runtime import tool\n@tool(path='x')\ndef f(): ...\n",
+            "mine.py:2: SetupError: Tool f: path='x'",
+        ),
     ],
 )
 def test_a_broken_pack_is_shown_with_its_line(tmp_path: Path, source: str, said: str) -> None:
@@ -115,7 +118,7 @@ def test_a_broken_pack_is_shown_with_its_line(tmp_path: Path, source: str, said:
 
 
 def test_a_missing_pack_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match="There is no tool pack .*gone.py"):
+    with pytest.raises(SetupError, match=r"There is no tool pack .*gone.py"):
         load_tools("./gone.py", folder=tmp_path)
 
 
@@ -141,7 +144,13 @@ def test_an_installed_package_has_its_shelf_in_the_wheel_and_ignores_a_neighbour
     def ask() -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(site)}
         return subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     assert "SetupError: The shipped tools are missing" in ask().stderr

@@ -35,10 +35,13 @@ ALLOWED = [
 ]  # fmt: skip
 CHAINED = [
     "pytest a\\;b",
-    "pytest; rm -rf /", "pytest && rm x", "pytest || rm x", "pytest | sh", "pytest & rm x", "pytest\nrm x", "pytest x\nrm x",
+    "pytest; rm -rf /", "pytest && rm x", "pytest || rm x", "pytest | sh", "pytest & rm x", "pytest\nrm x",
+    "pytest x\nrm x",
     "pytest $(rm x)", "pytest `rm x`", 'pytest "$(rm x)"', 'pytest "`rm x`"', "pytest <(rm x)", "pytest > ~/.bashrc",
-    "pytest < /etc/passwd", "pytest x\r\nrm x", "pytest 'open", 'pytest "open', "pytest x\\", "pytest x\\\nrm y", "pytest $HOME",
-    "pytest (x)", "pytest x # y", "pytest 'a\nb'", "pytest\x00x", "pytest x\x1b[2K", "pytest ${x@P}", 'pytest "${x}"', "pytest >&2",
+    "pytest < /etc/passwd", "pytest x\r\nrm x", "pytest 'open", 'pytest "open', "pytest x\\", "pytest x\\\nrm y",
+    "pytest $HOME",
+    "pytest (x)", "pytest x # y", "pytest 'a\nb'", "pytest\x00x", "pytest x\x1b[2K", "pytest ${x@P}",
+    'pytest "${x}"', "pytest >&2",
     "pytest x 'a' ; rm 'b'", "pytest \"a\" '\\' ; rm '\\' x",
 ]  # fmt: skip
 OTHER = ["pytest2", "pytest-evil x", "xpytest", " pytest x", "sudo pytest x", "FOO=1 pytest", "py", "", "PYTEST x"]
@@ -91,8 +94,10 @@ def test_no_text_after_an_allowed_word_makes_bash_see_two_commands(tail: str) ->
 @pytest.mark.parametrize(
     "text",
     [
-        "rm -rf x", "cd a && rm x", "ls; RM x", "sudo rm x", "FOO=1 rm x", "(rm x)", "echo $(rm x)", "echo `rm x`", "rm  x",
-        "ls | xargs ls; rm x", "bash -c 'rm x'", "'rm' x", "r\\m x", "true\nrm x", "if true; then rm x; fi", "env A=1 rm x",
+        "rm -rf x", "cd a && rm x", "ls; RM x", "sudo rm x", "FOO=1 rm x", "(rm x)", "echo $(rm x)",
+        "echo `rm x`", "rm  x",
+        "ls | xargs ls; rm x", "bash -c 'rm x'", "'rm' x", "r\\m x", "true\nrm x", "if true; then rm x; fi",
+        "env A=1 rm x",
     ],
 )  # fmt: skip
 def test_a_deny_rule_finds_the_command_anywhere_in_the_line(text: str) -> None:
@@ -184,7 +189,9 @@ def test_a_side_door_has_the_rules_of_its_gate() -> None:
     assert judge("allow: execute(rm *)", keys) == "ask"
 
 
-@pytest.mark.parametrize("text", ["", "execute", "maybe: execute", "allow: ", "allow: execute(x", "allow: two words", "allow: (x)"])
+@pytest.mark.parametrize(
+    "text", ["", "execute", "maybe: execute", "allow: ", "allow: execute(x", "allow: two words", "allow: (x)"]
+)
 def test_a_broken_rule_is_refused(text: str) -> None:
     with pytest.raises(SetupError):
         parse_rules([text])
@@ -196,7 +203,9 @@ def test_rules_come_as_text_and_as_mappings() -> None:
 
 
 def test_a_long_command_is_judged_quickly() -> None:
-    rules = parse_rules(["allow: execute(a*b*c*d*e*f)", "deny: execute(*x*y*z*q)", "deny: write_file(**/a/**/b/**/c/**/d)"])
+    rules = parse_rules(
+        ["allow: execute(a*b*c*d*e*f)", "deny: execute(*x*y*z*q)", "deny: write_file(**/a/**/b/**/c/**/d)"]
+    )
     begun = time.monotonic()
     decide(rules, command("ab" * 20_000))
     decide(rules, command("'\"$(" * 5_000))
@@ -218,9 +227,7 @@ def test_a_verdict_says_why() -> None:
 def test_what_is_shown_for_approval_hides_nothing() -> None:
     text = "ls\nrm -rf / \x1b[2K\u202etxt.exe\u200b\u2028\u00a0⟨LF⟩\x00\ud800"
     shown = visible(text)
-    assert shown == (
-        "ls⟨LF⟩rm -rf / ⟨ESC⟩[2K⟨U+202E⟩txt.exe⟨U+200B⟩⟨U+2028⟩⟨U+00A0⟩⟨U+27E8⟩LF⟨U+27E9⟩⟨NUL⟩⟨U+D800⟩"
-    )
+    assert shown == ("ls⟨LF⟩rm -rf / ⟨ESC⟩[2K⟨U+202E⟩txt.exe⟨U+200B⟩⟨U+2028⟩⟨U+00A0⟩⟨U+27E8⟩LF⟨U+27E9⟩⟨NUL⟩⟨U+D800⟩")
     assert visible("a\nb\tc\r", lines=True) == "a\nb\tc⟨CR⟩"
     assert visible("naïve 日本 🙂") == "naïve 日本 🙂"
     assert visible("x" * 20, limit=5) == "xxxxx … (+15 characters)"

@@ -74,9 +74,9 @@ def test_half_characters_do_not_get_through() -> None:
 
 
 def test_what_cannot_be_handed_over_is_named() -> None:
-    with pytest.raises(ToolError, match="_thread.lock.*cannot be handed over"):
+    with pytest.raises(ToolError, match=r"_thread.lock.*cannot be handed over"):
         plain({"lock": __import__("threading").Lock()})
-    with pytest.raises(ToolError, match="type"):
+    with pytest.raises(ToolError, match=r"type"):
         plain(int)
 
 
@@ -93,7 +93,11 @@ def test_a_small_graph_that_unfolds_hugely_is_stopped_soon() -> None:
     assert time.monotonic() - begun < 5
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text(), i)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda i: st.lists(i) | st.dictionaries(st.text(), i)
+    )
+)
 def test_plain_data_stays_as_it_is(value: Any) -> None:
     assert plain(value) == value
     assert len(brief(value)) < 2_000

@@ -46,7 +46,7 @@ def test_a_window_knows_where_it_is(ws: Workspace, tmp_path: Path) -> None:
 def test_an_empty_file_is_no_error_and_a_line_beyond_the_end_is(ws: Workspace, tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert ws.read("a.txt").text == ""
-    with pytest.raises(ToolError, match="has 0 lines; line 2 is beyond"):
+    with pytest.raises(ToolError, match=r"has 0 lines; line 2 is beyond"):
         ws.read("a.txt", 2)
     for start, end in ((0, None), (-1, None), (3, 2)):
         with pytest.raises(ToolError):
@@ -89,7 +89,7 @@ def test_a_huge_file_is_read_through_a_window_in_little_memory(ws: Workspace, tm
     far = ws.read("big.log", 1_999_999)
     assert (far.text, far.last) == ((line * 2).decode(), 2_000_000)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
-    with pytest.raises(ToolError, match="200,000,000 bytes"):
+    with pytest.raises(ToolError, match=r"200,000,000 bytes"):
         ws.draft("big.log", "edit", ["x"], edits=[(1, 1)])
 
 
@@ -128,13 +128,13 @@ def test_a_folder_is_listed_and_a_missing_file_gets_a_near_name(ws: Workspace, t
     assert "src is a folder" in str(caught.value)
     assert "  main.py\n  sub/" in str(caught.value)
     assert "\n[USER MESSAGE]" not in str(caught.value)
-    with pytest.raises(PathRefused, match="is a folder"):
+    with pytest.raises(PathRefused, match=r"is a folder"):
         ws.read(".")
     with pytest.raises(ToolError, match=r"no file src/mian.py in .*Near: src/main.py"):
         ws.read("src/mian.py")
-    with pytest.raises(ToolError, match="no file nowhere/at/all"):
+    with pytest.raises(ToolError, match=r"no file nowhere/at/all"):
         ws.read("nowhere/at/all")
-    with pytest.raises(ToolError, match="a part of the path is a file"):
+    with pytest.raises(ToolError, match=r"a part of the path is a file"):
         ws.read("src/main.py/x")
 
 
@@ -210,7 +210,7 @@ def test_edits_leave_everything_else_byte_for_byte(ws: Workspace, tmp_path: Path
     assert (tmp_path / "a.txt").read_bytes() == b"0\r\ncaf\xe9\r\n2\r\nlast \xff"
     write(ws, "a.txt", "<<<<<<< SEARCH\n2\n=======\ntwo\n>>>>>>> REPLACE\n", mode="replace")
     assert (tmp_path / "a.txt").read_bytes() == b"0\r\ncaf\xe9\r\ntwo\r\nlast \xff"
-    with pytest.raises(ToolError, match="UTF-16"):
+    with pytest.raises(ToolError, match=r"UTF-16"):
         (tmp_path / "wide").write_bytes("a\n".encode("utf-16"))
         ws.draft("wide", "edit", ["x\n"], edits=[(1, 1)])
 
@@ -218,7 +218,7 @@ def test_edits_leave_everything_else_byte_for_byte(ws: Workspace, tmp_path: Path
 def test_an_edit_makes_no_new_file(ws: Workspace, tmp_path: Path) -> None:
     for mode in ("edit", "insert", "multi_edit", "replace"):
         edits = [(1, 1)] if mode in ("edit", "multi_edit") else []
-        with pytest.raises(ToolError, match="no file gone.txt.*Mode 'w'"):
+        with pytest.raises(ToolError, match=r"no file gone.txt.*Mode 'w'"):
             ws.draft("gone.txt", mode, ["x"], edits=edits)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
@@ -249,7 +249,9 @@ def test_a_change_between_approval_and_write_wins(ws: Workspace, tmp_path: Path,
     with pytest.raises(EditConflict):
         ws.commit(draft)
     now = file.read_text() if file.exists() else None
-    assert now == {"change": "their work\n", "delete": None, "create": "their work\n", "same second": "own\n"}[happens]
+    assert (
+        now == {"change": "their work\n", "delete": None, "create": "their work\n", "same second": "own\n"}[happens]
+    )
     assert litter(tmp_path) == [] and ws.changes == []
 
 
@@ -270,7 +272,7 @@ def test_a_listener_that_objects_stops_the_write(tmp_path: Path) -> None:
 
     seen: list[Any] = []
     ws = Workspace(tmp_path, on_change=object_to)
-    with pytest.raises(ToolError, match="journal"):
+    with pytest.raises(ToolError, match=r"journal"):
         write(ws, "a.txt", "x")
     assert seen == [(None, b"x", False)]
     assert list(tmp_path.iterdir()) == [] and ws.changes == []
@@ -309,7 +311,7 @@ def test_a_change_too_long_to_show_must_be_read(ws: Workspace, tmp_path: Path) -
     ws.read("a.txt")
     file.write_text("".join(f"{n}\n" for n in range(1_000)))
     for _ in range(2):
-        with pytest.raises(EditConflict, match="Read it again"):
+        with pytest.raises(EditConflict, match=r"Read it again"):
             ws.draft("a.txt", "edit", ["y"], edits=[(1, 1)])
     ws.read("a.txt")
     ws.draft("a.txt", "edit", ["y"], edits=[(1, 1)])
@@ -325,7 +327,7 @@ def test_appending_needs_no_knowledge(ws: Workspace, tmp_path: Path) -> None:
 def test_a_deleted_file_is_not_brought_back_by_an_edit(ws: Workspace, tmp_path: Path) -> None:
     write(ws, "a.txt", "one\n")
     (tmp_path / "a.txt").unlink()
-    with pytest.raises(EditConflict, match="a.txt was deleted since"):
+    with pytest.raises(EditConflict, match=r"a.txt was deleted since"):
         ws.draft("a.txt", "edit", ["x"], edits=[(1, 1)])
     assert not (tmp_path / "a.txt").exists()
 
@@ -335,7 +337,7 @@ def test_two_agents_do_not_lose_each_others_work(tmp_path: Path) -> None:
     write(first, "a.txt", "1\n2\n3\n")
     second.read("a.txt")
     write(first, "a.txt", "one\n", mode="edit", edits=[(1, 1)])
-    with pytest.raises(EditConflict, match="changed by somebody else"):
+    with pytest.raises(EditConflict, match=r"changed by somebody else"):
         second.draft("a.txt", "edit", ["three\n"], edits=[(3, 3)])
     write(second, "a.txt", "three\n", mode="edit", edits=[(3, 3)])
     assert (tmp_path / "a.txt").read_text() == "one\n2\nthree\n"
@@ -351,7 +353,7 @@ def test_a_file_has_one_identity_however_it_is_spelt(ws: Workspace, tmp_path: Pa
     ws.begin_step()
     ws.commit(ws.draft("a.txt", "edit", ["two\n"], edits=[(1, 1)]))
     for one in spellings:
-        with pytest.raises(ToolError, match="a.txt was already edited in this step"):
+        with pytest.raises(ToolError, match=r"a.txt was already edited in this step"):
             ws.draft(one, "insert", ["x"])
     assert len(ws.known) == 1
 
@@ -382,7 +384,7 @@ def test_five_whole_writes_in_a_step(ws: Workspace) -> None:
     ws.begin_step()
     for n in range(5):
         ws.commit(ws.draft(f"{n}.txt", "a" if n % 2 else "w", ["x"]))
-    with pytest.raises(ToolError, match="At most 5"):
+    with pytest.raises(ToolError, match=r"At most 5"):
         ws.draft("5.txt", "w", ["x"])
     ws.commit(ws.draft("1.txt", "edit", ["y"], edits=[(1, 1)]))
     ws.begin_step()
@@ -414,7 +416,10 @@ def test_a_change_is_told_with_the_new_numbers(ws: Workspace, tmp_path: Path) ->
     ]  # fmt: skip
 
 
-@given(st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n"]), max_size=12), st.lists(st.sampled_from([b"a\n", b"b\n"]), max_size=12))
+@given(
+    st.lists(st.sampled_from([b"a\n", b"b\n", b"c\n"]), max_size=12),
+    st.lists(st.sampled_from([b"a\n", b"b\n"]), max_size=12),
+)
 def test_told_regions_cover_every_difference(old: list[bytes], new: list[bytes]) -> None:
     regions = changed(old, new)
     assert regions == sorted(regions)
