@@ -86,7 +86,7 @@ class Kit:
         self.hooks = HookSystem(self.stream, self.scope)
         console.install(self.hooks)
         self.inbox = Inbox()
-        self.questions = Questions(self.hooks, unanswered=agent.runtime.on_unanswered)
+        self.questions = Questions(self.hooks, unanswered=agent.runtime.on_unanswered, prompt=console.read_answer)
         self.stream.redactor = Redactor.from_environ(agent.secret_env_names())
         self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens))
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=agent.protected)
@@ -102,6 +102,7 @@ class Kit:
         self._desk: Desk | None = None
         self.terminals: list[TerminalPool] = []  # none or one: made at first use
         self._introduced: set[str] = set()
+        self._unsaved = False
         if provider is None:
             warm(agent.model_settings())
 
@@ -125,6 +126,10 @@ class Kit:
 
     async def parts(self, run: Run) -> Parts:
         """What this run works with. The sandbox comes up while the model thinks."""
+        self.session.acquire()
+        self._unsaved = True
+        if self.session.extra().get("tag") != self.tag:
+            self.session.append([], extra={"tag": self.tag})
         self._sandbox = open_sandbox(self.agent.runtime.control)
         self._warming = asyncio.ensure_future(self._warm(self._sandbox))
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
@@ -176,6 +181,9 @@ class Kit:
             await asyncio.wait([warming])
         if sandbox is not None:
             await sandbox.close()
+        if self._unsaved:
+            self._unsaved = False
+            self.history.save()
         self._desk = None
 
     def introduce(self, run: Run) -> list[Instruction]:
@@ -262,10 +270,7 @@ class Kit:
             await self.terminals.pop().close()
         if self._own_provider and self._provider is not None:
             await self._provider.close()
-        for thing in (self.session, self.workspace):
-            close = getattr(thing, "close", None)
-            if close is not None:
-                close()
+        self.session.close()
         await self.hooks.drain()
 
 

@@ -60,11 +60,14 @@ def _note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _ask(question: str, **_: Any) -> str | None:
-    if not someone_is_there():
-        return None
-    print(f"\n{question}", flush=True)
-    return _line("> ")
+def _ask(question: str, **_: Any) -> None:
+    if someone_is_there():
+        print(f"\n{question}", flush=True)
+
+
+def read_answer() -> str | None:
+    """What a person at this terminal types, if there is one: for a question that no handler has answered."""
+    return _line("> ") if someone_is_there() else None
 
 
 def _permission(tool: str, description: str, diff: str = "", **_: Any) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any, Literal
 
+from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import SetupError, ToolError
 from autopilot_runtime.core.event import Event, EventType
@@ -22,8 +24,11 @@ NOBODY = (
 class Questions:
     """The open requests of a runtime."""
 
-    def __init__(self, hooks: HookSystem, *, unanswered: Unanswered = "deny") -> None:
+    def __init__(
+        self, hooks: HookSystem, *, unanswered: Unanswered = "deny", prompt: Callable[[], str | None] = lambda: None
+    ) -> None:
         self.unanswered = unanswered
+        self._prompt = prompt
         self._hooks = hooks
         self._open: dict[str, asyncio.Future[Any]] = {}
 
@@ -63,7 +68,7 @@ class Questions:
 
     async def _race(self, event: Event, outside: asyncio.Future[Any]) -> list[Any]:
         """Handlers and `answer()` race; the first real answer wins."""
-        asked = asyncio.ensure_future(self._hooks.decide(event))
+        asked = asyncio.ensure_future(self._asked(event))
         try:
             await asyncio.wait([asked, outside], return_when=asyncio.FIRST_COMPLETED)
             if not outside.done() and asked.done():
@@ -75,6 +80,13 @@ class Questions:
             asked.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asked
+
+    async def _asked(self, event: Event) -> list[Any]:
+        """What the handlers say. One that only shows the question leaves the answer to the terminal."""
+        answers = await self._hooks.decide(event)
+        if event.type is EventType.ASK_USER and not any(isinstance(answer, str) for answer in answers):
+            answers.append(await in_thread(self._prompt))
+        return answers
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:
