@@ -236,9 +236,13 @@ class SessionStore(Protocol):
 
     session_id: str
 
+    def acquire(self) -> None:
+        """Called when a run begins: be the only writer, or raise `SessionConflict` before anything is spent."""
+
     def load(self) -> list[dict[str, Any]]: ...
 
-    def save(self, messages: list[dict[str, Any]]) -> None: ...
+    def save(self, messages: list[dict[str, Any]]) -> None:
+        """Called when a run has ended, with the whole conversation."""
 
     def append(self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
         """Add what one step produced; it is kept when this returns. Costs O(new), never O(history)."""
@@ -246,6 +250,8 @@ class SessionStore(Protocol):
     def extra(self) -> dict[str, Any]: ...
 
     def reset(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 RunStatus = Literal["completed", "answered", "max_steps", "aborted", "budget", "suspended", "failed"]

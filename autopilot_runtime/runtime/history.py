@@ -50,6 +50,10 @@ class History:
             self.meter.measured(usage.input_total, usage.output, reply=message.content)
         return message
 
+    def save(self) -> None:
+        """Fold everything into the session document: a run has ended."""
+        self._session.save(self.to_dicts())
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """All messages as plain dicts."""
         return [message.to_dict() for message in self.messages]

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from autopilot_runtime.core.errors import AutopilotError, RunInProgress, RuntimeClosed, SetupError
+from autopilot_runtime.core.errors import AutopilotError, RunInProgress, RuntimeClosed, SessionError, SetupError
 from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.protocols import Provider, RunResult, SessionStore
@@ -143,8 +143,9 @@ class AsyncRuntime:
             self._open_conversation(run, parts, task)
             self._work = asyncio.ensure_future(supervise(run, parts, aborted=lambda: self._abort))
             ending = await self._work
-        except SetupError as error:
-            run.scope.emit(EventType.RUNTIME_ERROR, error=str(error), kind="setup")
+        except AutopilotError as error:
+            kind = "session" if isinstance(error, SessionError) else "setup"
+            run.scope.emit(EventType.RUNTIME_ERROR, error=str(error), kind=kind)
             ending = Ending("failed", error=error)
             raise
         except asyncio.CancelledError:
@@ -167,7 +168,11 @@ class AsyncRuntime:
         self.last = run.result(ending)
         if ending.status == "aborted":
             self._kit.stop_children()
-        await self._kit.end_run()
+        try:
+            await self._kit.end_run()
+        except (SessionError, OSError) as error:
+            # Every step is already kept; what failed is putting them together. Say so, and let the run be over.
+            run.scope.emit(EventType.RUNTIME_ERROR, error=f"the session could not be saved: {error}", kind="session")
         run.scope.emit(
             EventType.RUN_ENDED,
             status=ending.status,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from autopilot_runtime.core.errors import AutopilotError, ProviderError
+from autopilot_runtime.core.errors import AutopilotError, ProviderError, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.run import BudgetSpent, Ending, Run
@@ -34,6 +34,8 @@ async def supervise(run: Run, parts: Parts, *, aborted: Callable[[], bool]) -> E
         if not aborted():
             raise
         return Ending("aborted", error=Aborted("The run was aborted."))
+    except SetupError:
+        raise  # a missing key, say: nothing was begun, and the caller has something to put right
     except BudgetSpent as spent:
         return _over_budget(run, parts, spent)
     except Exception as error:
