@@ -87,13 +87,24 @@ class TerminalState:
     command: str = ""
 
 
-def task_message(task: str, tag: str, *, number: int = 1, instructions: Sequence[Any] = (), status: str = "") -> str:
-    """The first message of a run. `instructions` are `Instruction`s: shown, and marked as the project's text."""
+def task_message(
+    task: str,
+    tag: str,
+    *,
+    number: int = 1,
+    instructions: Sequence[Any] = (),
+    status: str = "",
+    extra: Iterable[str] = (),
+) -> str:
+    """The first message of a run. `instructions` are `Instruction`s: shown, and marked as the project's text.
+
+    `extra` are whole messages that came since the last run (user messages, environment changes).
+    """
     parts = [f"[Task {number}][USER INPUT] {tag}\n{defuse(task, tag)}"]
     for one in instructions:
         head = f"[PROJECT INSTRUCTIONS] {tag} {inline(one.shown, tag)} ({one.lines} lines)"
         parts.append(f"{head}\n{defuse(one.text, tag).strip()}\n[END OF PROJECT INSTRUCTIONS] {tag}")
-    return _joined(parts, status)
+    return _joined([*parts, *extra], status)
 
 
 def user_message(text: str, tag: str, *, status: str = "") -> str:

@@ -61,8 +61,15 @@ class Parts:
         """What the provider has to say about its settings, each once."""
         return notices(self.provider)
 
-    def status(self, run: Run, step: int) -> str:
-        """The status block for the model's next look."""
+    def model_error(self, text: str, *, kind: ProviderFault) -> ProviderError:
+        """An error that says which model did what."""
+        model, name = self.provider.model, self.provider.name
+        return ProviderError(f"The model {model} {text}", kind=kind, provider=name, model=model)
+
+    def status(self, run: Run, step: int, *, coming: str = "") -> str:
+        """The status block for the model's next look; `coming` is the text it will stand under."""
+        meter = self.history.meter
+        used = meter.used + meter.estimate.tokens(coming)
         return status_block(
             step,
             run.max_steps,
@@ -71,13 +78,14 @@ class Parts:
             system=_SYSTEM,
             cwd=self.work_dir,
             terminals=self.terminals(),
-            tokens=(self.history.meter.used, self.history.meter.window),
+            tokens=(used, meter.window),
             cost=_cost(run),
         )
 
     def resume_note(self, run: Run, status: str) -> None:
         """Begin a resumed run: the newest message says that it goes on."""
-        text = runtime_message("The run was interrupted and goes on now.", self.tag, status=status)
+        said = runtime_message("The run was interrupted and goes on now.", self.tag)
+        text = "\n\n".join([said, *self.meanwhile(run), status])
         self.history.add("user", text, kind="result", task=run.task)
 
     def note(self, run: Run, text: str) -> None:
@@ -88,8 +96,7 @@ class Parts:
         self, run: Run, result: BlockResult | None, *, problems: str = "", void: bool = False, last: bool = False
     ) -> None:
         """Tell the model what came of its reply, with everything else that happened meanwhile."""
-        extra = [] if last else self._meanwhile(run)
-        status = "" if last or run.step >= run.max_steps else self.status(run, run.step + 1)
+        extra = [] if last else self.meanwhile(run)
         if result is not None:
             extra = [problems, *extra] if problems else extra
             unused, run.unused = run.unused, ()
@@ -98,7 +105,8 @@ class Parts:
             text = "\n\n".join([runtime_message(problems, self.tag), *extra, *([status] if status else [])])
         self.history.add("user", text, kind="result", task=run.task)
 
-    def _meanwhile(self, run: Run) -> list[str]:
+    def meanwhile(self, run: Run) -> list[str]:
+        """What has happened around the agent since its last look: changed files, messages of the user."""
         changed = self.changes(run)
         said = [user_message(text, self.tag) for text in self.inbox.take(run.span)]
         return [*([changed] if changed else []), *said]

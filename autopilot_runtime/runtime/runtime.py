@@ -161,7 +161,8 @@ class AsyncRuntime:
             parts.resume_note(run, status)
             return
         said = self._kit.introduce(run)
-        text = task_message(task, parts.tag, number=run.task, instructions=said, status=status)
+        extra = parts.meanwhile(run)
+        text = task_message(task, parts.tag, number=run.task, instructions=said, status=status, extra=extra)
         parts.history.add("user", text, kind="task", task=run.task)
 
     async def _end(self, run: Run, ending: Ending) -> None:

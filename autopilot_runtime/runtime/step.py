@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from autopilot_runtime.block.explain import explain
 from autopilot_runtime.block.reply import Reply
-from autopilot_runtime.core.errors import ProviderError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult
 from autopilot_runtime.runtime.hearing import Heard, Hearing
@@ -72,15 +71,7 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
 def observe(run: Run, parts: Parts, heard: Heard, result: BlockResult | None) -> Ending | None:
     """Put into the conversation what happened, and see whether that was the end."""
     reply = heard.reply
-    if heard.stop.reason in ("refusal", "context"):
-        raise ProviderError(
-            f"The model {parts.provider.model} declined: {heard.stop.detail or 'no reason given'}."
-            if heard.stop.reason == "refusal"
-            else f"The conversation no longer fits the window of {parts.provider.model}. {heard.stop.detail}".strip(),
-            kind=heard.stop.reason,
-            provider=parts.provider.name,
-            model=parts.provider.model,
-        )
+    check_stop(heard, parts)
     if reply.kind == "empty":
         ask_again(run, parts)
         return None
@@ -117,13 +108,20 @@ def complete(run: Run, parts: Parts, reply: Reply, result: BlockResult | None) -
     return Ending("completed", summary=summary, output=value)
 
 
+def check_stop(heard: Heard, parts: Parts) -> None:
+    """A refusal, or a conversation that is too long, ends the run: asking again would get the same."""
+    reason, detail = heard.stop.reason, heard.stop.detail
+    if reason == "refusal":
+        raise parts.model_error(f"declined: {detail or 'it gave no reason'}", kind="refusal")
+    if reason == "context":
+        used = f"about {parts.history.meter.used:,} tokens"
+        raise parts.model_error(
+            f"cannot take a conversation of this length ({used}). {detail}".strip(), kind="context"
+        )
+
+
 def ask_again(run: Run, parts: Parts) -> None:
     """One empty reply is asked again; a second one in a row is the provider's fault and ends the run."""
     run.empty_replies += 1
     if run.empty_replies > 1:
-        raise ProviderError(
-            f"The model {parts.provider.model} gave an empty reply twice.",
-            kind="empty",
-            provider=parts.provider.name,
-            model=parts.provider.model,
-        )
+        raise parts.model_error("gave an empty reply twice", kind="empty")
