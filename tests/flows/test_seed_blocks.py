@@ -50,9 +50,9 @@ class Desk:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    def play(self, *names: str, kind: str = "sync") -> None:
+    def play(self, *names: str, kind: str = "sync", change: tuple[str, str] = ("", "")) -> None:
         """Run blocks one after the other, as one script; `async` puts AsyncRuntime in the place of Runtime."""
-        code = "\n\n".join(BLOCKS[name] for name in names)
+        code = "\n\n".join(BLOCKS[name] for name in names).replace(*change, 1)
         if kind == "async":
             code = re.sub(r"\bRuntime\b", "AsyncRuntime", code).replace("runtime._async.", "runtime.")
             code = code.replace("runtime.run(", "await runtime.run(")
@@ -201,10 +201,8 @@ def test_all_hooks_of_the_manual_print_what_they_get(
 ) -> None:
     code = "write_file('db.py')\ntry:\n    ask_user('Which driver?')\nexcept Exception as e:\n    print(e)"
     desk.fake.add(act(code, "x = 1", say="I begin."), finish("Refactored."))
-    original = BLOCKS["s10_hooks.py"]
-    head, run = original.rsplit("\n\n\n", 1)
-    BLOCKS["s10_with_message"] = f"{head}\n\n\nruntime.send_message('Use asyncpg')\n{run}"
-    desk.play("s10_with_message", kind=kind)
+    begin = 'runtime.run("Refactor'
+    desk.play("s10_hooks.py", kind=kind, change=(begin, f"runtime.send_message('Use asyncpg')\n{begin}"))
     out = capsys.readouterr().out
     for shown in (
         "I begin.",
@@ -216,7 +214,7 @@ def test_all_hooks_of_the_manual_print_what_they_get(
         "\nRefactored.\n",
     ):
         assert shown in out
-    assert "Use asyncpg" in desk.fake.requests[1].text
+    assert "Use asyncpg" in desk.fake.requests[0].text
 
 
 @both
