@@ -245,7 +245,7 @@ class Kit:
         if "execute" not in self.registry:
             return []
         if not self.terminals:
-            return [TerminalState("main", "not started")]
+            return [TerminalState("main", "starts at first use")]
         states = self.terminals[0].snapshot()
         return [TerminalState(t.session_id, t.status, t.cwd, t.pid, t.command) for t in states]
 

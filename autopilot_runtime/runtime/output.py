@@ -37,10 +37,7 @@ def check(value: Any, schema: Mapping[str, Any], where: str = "$") -> Iterator[s
     if kinds is not None and not any(_is(value, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
         yield f"{where}: expected {kinds}, got {_kind(value)}"
         return
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{where}: must be one of {json.dumps(schema['enum'])}"
-    if "const" in schema and value != schema["const"]:
-        yield f"{where}: must be {json.dumps(schema['const'])}"
+    yield from _chosen(value, schema, where)
     yield from _combined(value, schema, where)
     if isinstance(value, dict):
         yield from _object(value, schema, where)
@@ -48,6 +45,13 @@ def check(value: Any, schema: Mapping[str, Any], where: str = "$") -> Iterator[s
         yield from _array(value, schema, where)
     elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
         yield from _scalar(value, schema, where)
+
+
+def _chosen(value: Any, schema: Mapping[str, Any], where: str) -> Iterator[str]:
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{where}: must be one of {json.dumps(schema['enum'])}"
+    if "const" in schema and value != schema["const"]:
+        yield f"{where}: must be {json.dumps(schema['const'])}"
 
 
 def _is(value: Any, kind: str) -> bool:

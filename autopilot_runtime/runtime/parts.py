@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autopilot_runtime.block.reply import Payload
+from autopilot_runtime.core.errors import ProviderError, ProviderFault
 from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sandbox
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.model.retry import notices
@@ -100,9 +101,11 @@ class Parts:
         if result is not None:
             extra = [problems, *extra] if problems else extra
             unused, run.unused = run.unused, ()
-            text = result_message(result, self.tag, status=status, unused=unused, completion_void=void, extra=extra)
+            text = result_message(result, self.tag, unused=unused, completion_void=void, extra=extra)
         else:
-            text = "\n\n".join([runtime_message(problems, self.tag), *extra, *([status] if status else [])])
+            text = "\n\n".join([runtime_message(problems, self.tag), *extra])
+        if not last and run.step < run.max_steps:
+            text += "\n\n" + self.status(run, run.step + 1, coming=text)
         self.history.add("user", text, kind="result", task=run.task)
 
     def meanwhile(self, run: Run) -> list[str]:

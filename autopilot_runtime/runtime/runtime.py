@@ -156,7 +156,7 @@ class AsyncRuntime:
         return ending.summary if ending.status == "completed" else None
 
     def _open_conversation(self, run: Run, parts: Parts, task: str | None) -> None:
-        status = parts.status(run, 1)
+        status = parts.status(run, 1, coming=task or "")
         if task is None:
             parts.resume_note(run, status)
             return
