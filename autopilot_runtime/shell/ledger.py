@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autopilot_runtime.shell.clean import SCREEN_BYTES, cap, readable
 from autopilot_runtime.shell.marks import Mark, MarkDecoder, Report, ReportDecoder
@@ -12,6 +12,7 @@ from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandRe
 from autopilot_runtime.shell.transcript import Transcript, View
 
 STARTING = 0
+_QUICK_BYTES = 16_384
 
 
 @dataclass(slots=True)
@@ -25,6 +26,32 @@ class Command:
     ended: float | None = None
     report: Report | None = None
     marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen, before it is made readable: that may be done on another thread."""
+
+    seen: CommandResult
+    view: View
+    screen: bytes
+    size: tuple[int, int]
+    newline_returns: bool
+    max_chars: int
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether making it readable could hold up an event loop."""
+        raw = self.view.head + self.view.tail
+        return len(raw) + len(self.screen) > _QUICK_BYTES and any(mark in raw for mark in (b"\x1b", b"\b", b"\x9b"))
+
+    def result(self) -> CommandResult:
+        """The look with its output as text."""
+        rows, columns = self.size
+        text = readable(
+            self.view, screen=self.screen, rows=rows, columns=columns, newline_returns=self.newline_returns
+        )
+        return replace(self.seen, output=cap(text.strip("\n"), self.max_chars)[0])
 
 
 @dataclass(slots=True)
@@ -138,32 +165,26 @@ class Ledger:
         ended = self.command.ended
         return (self.clock() if ended is None else ended) - self.command.began
 
-    def look(self, mode: Mode, notes: tuple[str, ...] = (), *, max_chars: int = MAX_CHARS) -> CommandResult:
+    def look(self, mode: Mode, notes: tuple[str, ...] = (), *, max_chars: int = MAX_CHARS) -> Look:
         """What one look sees; everything up to here counts as seen afterwards."""
         output = self.command.output
         view = output.delta() if mode == "delta" else output.full()
-        text = readable(
-            view,
-            screen=output.last(SCREEN_BYTES) if output.in_screen else b"",
-            rows=self.rows,
-            columns=self.columns,
-            newline_returns=self.newline_returns,
-        )
-        text, _ = cap(text.strip("\n"), max_chars)
         output.mark_read()
-        return CommandResult(
+        result = CommandResult(
             session_id=self.name,
             status=self.status,
             return_code=self.return_code,
             cwd=self.cwd,
             elapsed=self.elapsed(),
-            output=text,
+            output="",
             mode=mode,
             number=self.command.number,
             total_bytes=output.total,
             dropped_bytes=view.dropped,
             notes=notes + self._end_notes(),
         )
+        screen = output.last(SCREEN_BYTES) if output.in_screen else b""
+        return Look(result, view, screen, (self.rows, self.columns), self.newline_returns, max_chars)
 
     def _end_notes(self) -> tuple[str, ...]:
         if self.status != "exited":

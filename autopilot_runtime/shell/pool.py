@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class TerminalPool:
         size: tuple[int, int] = (ROWS, COLUMNS),
         max_output_chars: int = MAX_CHARS,
         most: int = _MOST_TERMINALS,
+        prefix: Sequence[str] = (),
+        in_child: Callable[[], None] | None = None,
     ) -> None:
         self.work_dir = str(Path(work_dir).absolute())
         self.env = dict(env) if env is not None else child_environment(os.environ)
@@ -49,7 +51,9 @@ class TerminalPool:
         self._guard: Guard | None = None
         self._closed = False
         self._owner = os.getpid()
-        self._starting = asyncio.Lock()
+        self._opening: set[str] = set()
+        # How shells are confined: a program that wraps them, and what runs in each child before it.
+        self._confine = (tuple(prefix), in_child)
 
     # ---------------------------------------------------------------- what tools ask for
 
@@ -98,7 +102,8 @@ class TerminalPool:
 
     def snapshot(self) -> list[TerminalState]:
         """All terminals as they are now, `main` first."""
-        states = [terminal.state() for terminal in self._terminals.values()]
+        ordered = sorted(self._terminals.values(), key=lambda terminal: terminal.name != MAIN)
+        states = [terminal.state() for terminal in ordered]
         if MAIN not in self._terminals:
             states.insert(0, TerminalState(MAIN, None, "not started", self.work_dir, self._shell or "default"))
         return states
@@ -109,9 +114,10 @@ class TerminalPool:
         return terminal.state().command if terminal is not None and terminal.running else None
 
     def kill(self) -> None:
-        """End everything all terminals run, now, without waiting (abort). The next command gets a fresh shell."""
-        if self._terminals:
-            kill_tree(f"{self._id}/", [t.pid for t in self._terminals.values() if t.alive and t.pid])
+        """End every terminal in which a command runs, now, without waiting (abort). Idle ones keep their state."""
+        for terminal in self._terminals.values():
+            if terminal.running:
+                terminal.kill()
 
     async def close(self) -> None:
         """Kill and reap everything, remove the pool's folder. A closed pool refuses commands."""
@@ -168,19 +174,23 @@ class TerminalPool:
     async def _open(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
         if not session_id or len(session_id) > 100 or not session_id.isprintable():
             raise ToolError("A terminal's name is 1 to 100 printable characters.")
-        async with self._starting:
-            if session_id not in self._terminals and len(self._terminals) >= self._most:
-                raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
-            self._count += 1
-            folder = cwd if Path(cwd).is_dir() else self.work_dir
-            terminal = self._make(session_id, folder, shell)
+        if session_id in self._opening:
+            raise ToolError(f"Terminal {session_id!r} is just being opened by another call.")
+        if session_id not in self._terminals and len(self._terminals) + len(self._opening) >= self._most:
+            raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
+        self._count += 1
+        terminal = self._make(session_id, cwd if Path(cwd).is_dir() else self.work_dir, shell)
+        self._opening.add(session_id)
+        try:
             await terminal.start()
-            if self._guard is not None and terminal.pid is not None:
-                self._guard.watch(terminal.pid)
-            if self._closed:
-                await terminal.close()
-                raise RuntimeClosed("The terminals were closed while a shell was starting.")
-            self._terminals[session_id] = terminal
+        finally:
+            self._opening.discard(session_id)
+        if self._guard is not None and terminal.pid is not None:
+            self._guard.watch(terminal.pid)
+        if self._closed:
+            await terminal.close()
+            raise RuntimeClosed("The terminals were closed while a shell was starting.")
+        self._terminals[session_id] = terminal
         return terminal
 
     def _make(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
@@ -195,15 +205,21 @@ class TerminalPool:
             )  # fmt: skip
         from autopilot_runtime.shell.posix import PosixTerminal
 
+        prefix, in_child = self._confine
         return PosixTerminal(
             session_id, cwd=cwd, env=self.env, run_dir=self._folder(), marker=marker, shell=shell,
-            size=self._size, max_chars=self.max_output_chars,
+            size=self._size, max_chars=self.max_output_chars, prefix=prefix, in_child=in_child,
         )  # fmt: skip
 
     async def _end(self, terminal: Terminal) -> None:
         await terminal.close()
         if self._guard is not None and terminal.pid is not None:
             self._guard.forget(terminal.pid)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where command files are: confined shells must be able to read it."""
+        return self._folder()
 
     def _folder(self) -> Path:
         """The private folder (0700, unpredictable) of command files, made with the first terminal."""

@@ -8,7 +8,7 @@ import os
 import signal
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ class PosixTerminal:
         shell: str | None = None,
         size: tuple[int, int] = (ROWS, COLUMNS),
         max_chars: int = MAX_CHARS,
+        prefix: Sequence[str] = (),
+        in_child: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.dialect, self._program = choose(shell, env.get("PATH"))
@@ -51,6 +53,7 @@ class PosixTerminal:
         self.ledger = Ledger(name, cwd, time.monotonic, rows=size[0], columns=size[1])
         self._env = {**env, tree.MARKER: marker}
         self._marker = marker
+        self._confine = (tuple(prefix), in_child)
         self._spawned: spawn.Spawned | None = None
         self._mode: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,7 +92,9 @@ class PosixTerminal:
         """Bring the shell up."""
         size = (self.ledger.rows, self.ledger.columns)
         cwd = self.cwd if Path(self.cwd).is_dir() else "/"
-        self._spawned = spawn.spawn(self.dialect, self._program, cwd=cwd, env=self._env, size=size)
+        prefix, in_child = self._confine
+        argv = [*prefix, self._program, *self.dialect.arguments]
+        self._spawned = spawn.spawn(self.dialect, argv, cwd=cwd, env=self._env, size=size, in_child=in_child)
         self.pid = self._spawned.pid
         self._since = tree.started(self.pid)
         self._mode = spawn.baseline(self._spawned.tty)
@@ -105,7 +110,9 @@ class PosixTerminal:
             raise
         if self.ledger.running or self.ledger.gone:
             await self.close()
-            raise ToolError(f"The shell {self._program} did not start.\n{self.ledger.look('full').output}".rstrip())
+            raise ToolError(
+                f"The shell {self._program} did not start.\n{self.ledger.look('full').result().output}".rstrip()
+            )
 
     async def run(self, command: str, *, timeout: float) -> CommandResult:
         """Run a command and wait for its end, at most `timeout` seconds. Cancelling kills all it started."""
@@ -125,7 +132,7 @@ class PosixTerminal:
         self._tell(self.dialect.command(str(self._path), number))
         with self._killing_when_cancelled():
             await self._wait(timeout)
-        return self._look("new")
+        return await self._look("new")
 
     async def read(self, *, timeout: float) -> CommandResult:
         """New output of the newest command; all of it when there is nothing new and it has ended."""
@@ -135,8 +142,8 @@ class PosixTerminal:
             with self._killing_when_cancelled():
                 await self._wait(timeout, quiet=_QUIET_WHILE_READING)
         elif not self.ledger.command.output.unread:
-            return self._look("full")
-        return self._look("delta")
+            return await self._look("full")
+        return await self._look("delta")
 
     async def send(self, text: str, *, timeout: float) -> CommandResult:
         """Type into the running command, and see what it answers."""
@@ -161,7 +168,7 @@ class PosixTerminal:
             if taken == len(data)
             else (f"only {taken} of {len(data)} bytes were taken; the program does not read",)
         )
-        return self._look("delta", notes)
+        return await self._look("delta", notes)
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the programs in it about a new size."""
@@ -217,13 +224,14 @@ class PosixTerminal:
             self.kill()
             raise
 
-    def _look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
+    async def _look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
         if not self.ledger.running:
             self._path.unlink(missing_ok=True)
         if self.alive and self._spawned is not None:
             flags: int = termios.tcgetattr(self._spawned.tty)[1]
             self.ledger.newline_returns = bool(flags & termios.ONLCR)
-        return self.ledger.look(mode, notes, max_chars=self.max_chars)
+        look = self.ledger.look(mode, notes, max_chars=self.max_chars)
+        return await asyncio.to_thread(look.result) if look.takes_time else look.result()
 
     # ---------------------------------------------------------------- writing
 

@@ -89,21 +89,32 @@ class Spawned:
             self.child.close(force=True)
 
 
-def spawn(dialect: Dialect, program: str, *, cwd: str, env: Mapping[str, str], size: tuple[int, int]) -> Spawned:
-    """Start `program`; its commands will come from the control pipe, its reports on the report pipe."""
+def spawn(
+    dialect: Dialect,
+    argv: Sequence[str],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    size: tuple[int, int],
+    in_child: Callable[[], None] | None = None,
+) -> Spawned:
+    """Start a shell: its commands will come from the control pipe, its reports on the report pipe.
+
+    `in_child` runs last before the program does (to confine it); what it raises is told as a failed start.
+    """
     with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as handed_over:
         try:
             control_read, control = _pipe(read=handed_over, write=on_failure)
             reports, reports_write = _pipe(read=on_failure, write=handed_over)
             child = _start(
-                [program, *dialect.arguments],
+                list(argv),
                 pass_fds=(control_read, reports_write),
-                preexec_fn=_prepare(dialect, control_read, reports_write),
+                preexec_fn=_prepare(dialect, control_read, reports_write, in_child),
                 cwd=cwd,
                 env=dict(env),
                 dimensions=size,
             )
-        except (OSError, pexpect.ExceptionPexpect, ptyprocess.PtyProcessError) as error:
+        except Exception as error:  # it raises here what went wrong in the child, whatever its class
             raise ToolError(f"No shell could be started: {error}. Terminate terminals you do not need.") from error
         on_failure.pop_all()
     for fd in (control, reports, child.child_fd):
@@ -128,7 +139,7 @@ def _start(argv: list[str], **how: Any) -> _Child:
     return child
 
 
-def _prepare(dialect: Dialect, control: int, reports: int) -> Callable[[], None]:
+def _prepare(dialect: Dialect, control: int, reports: int, in_child: Callable[[], None] | None) -> Callable[[], None]:
     """What the child does between fork and exec."""
     parent = os.getpid()
 
@@ -146,6 +157,8 @@ def _prepare(dialect: Dialect, control: int, reports: int) -> Callable[[], None]
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
+        if in_child is not None:
+            in_child()
 
     return prepare
 

@@ -153,7 +153,7 @@ class WindowsTerminal:
         self._type_command(command, self.ledger.begin(command))
         with self._killing_when_cancelled():
             await self._wait(timeout)
-        return self._look("new")
+        return await self._look("new")
 
     async def read(self, *, timeout: float) -> CommandResult:
         """New output of the newest command; all of it when there is nothing new and it has ended."""
@@ -162,8 +162,8 @@ class WindowsTerminal:
             with self._killing_when_cancelled():
                 await self._wait(timeout, quiet=_QUIET_WHILE_READING)
         elif not self.ledger.command.output.unread:
-            return self._look("full")
-        return self._look("delta")
+            return await self._look("full")
+        return await self._look("delta")
 
     async def send(self, text: str, *, timeout: float) -> CommandResult:
         """Type into the running command, and see what it answers."""
@@ -175,7 +175,7 @@ class WindowsTerminal:
         self._pty.write(text.replace("\n", "\r"))
         with self._killing_when_cancelled():
             await self._wait(timeout, quiet=_QUIET_AFTER_INPUT)
-        return self._look("delta")
+        return await self._look("delta")
 
     def resize(self, rows: int, columns: int) -> None:
         """Tell the programs in it about a new size."""
@@ -280,8 +280,9 @@ class WindowsTerminal:
             self.kill()
             raise
 
-    def _look(self, mode: Mode) -> CommandResult:
-        return self.ledger.look(mode, max_chars=self.max_chars)
+    async def _look(self, mode: Mode) -> CommandResult:
+        look = self.ledger.look(mode, max_chars=self.max_chars)
+        return await asyncio.to_thread(look.result) if look.takes_time else look.result()
 
 
 def _pseudo_console(columns: int, rows: int) -> Any:

@@ -366,3 +366,28 @@ async def test_an_interrupt_that_comes_too_early_leaves_the_terminal_usable(tmp_
                 result = await pool.send_input("main", "\x03", 0.5)
         assert (await pool.execute("main", "echo fine", LONG)).output.endswith("fine")
     await pool.close()
+
+
+async def test_an_abort_ends_what_runs_and_keeps_idle_shells(pool: TerminalPool) -> None:
+    await pool.execute("idle", "x=kept", new_terminal=True)
+    await pool.execute("main", "sleep 1000", 0)
+    pool.kill()
+    assert [state.status for state in pool.snapshot()] == ["exited", "idle"]
+    assert (await pool.execute("idle", "echo $x")).output == "kept"
+    assert (await pool.execute("main", "echo again")).output == "again"
+
+
+async def test_shells_start_inside_what_confines_them(tmp_path: Path) -> None:
+    pool = TerminalPool(tmp_path, prefix=["env", "WRAPPED=yes"], in_child=lambda: os.umask(0o077) and None)
+    assert (await pool.execute("main", "echo $WRAPPED; umask; (exit 3)")).output == "yes\n0077"
+    await pool.close()
+
+
+async def test_a_confinement_that_fails_starts_nothing(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise RuntimeError("cannot be had here")
+
+    pool = TerminalPool(tmp_path, in_child=fail)
+    with pytest.raises(ToolError, match="No shell could be started"):
+        await pool.execute("main", "true")
+    await pool.close()
