@@ -1,15 +1,16 @@
-"""Runs a search in a process of its own, so that it can always be stopped: by the clock, or because the run is over."""
+"""Runs a search in a process of its own, so that it can always be stopped: by the clock or by the run."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 _TICK = 0.1  # how often an abort is looked for
 _WORKER = "import sys; sys.path.insert(0, sys.argv.pop(1)); from autopilot_runtime.search.{0} import main; main()"
@@ -38,31 +39,54 @@ class Clock:
         return 0.0 if self.stop() else max(0.0, self.until - time.monotonic())
 
 
-def run(command: Sequence[str], *, cwd: str, clock: Clock, sent: bytes | None = None) -> Done:
-    """Run to the end, or until the clock says so. Nothing of the host's environment reaches the child."""
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL if sent is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=_environment(),
-    )
-    with process:
-        while True:
-            try:
-                output, errors = process.communicate(sent, timeout=min(_TICK, clock.left))
-                return Done(process.returncode, output, errors)
-            except subprocess.TimeoutExpired:
-                sent = None  # it has been taken
-                if clock.left > 0:
-                    continue
-            except BaseException:
-                process.kill()
-                raise
+def run(
+    command: Sequence[str],
+    *,
+    cwd: str,
+    clock: Clock,
+    sent: bytes | None = None,
+    tick: Callable[[], None] | None = None,
+) -> Done:
+    """Run to the end, or until the clock says so; `tick` is called now and then while it runs.
+
+    Nothing of the host's environment reaches the child.
+    """
+    with contextlib.ExitStack() as stack:
+        # A file and not a pipe: what is sent must not depend on how fast it is read.
+        given = stack.enter_context(tempfile.TemporaryFile()) if sent is not None else None
+        if given is not None and sent is not None:
+            given.write(sent)
+            given.seek(0)
+        process = stack.enter_context(
+            subprocess.Popen(
+                command,
+                cwd=cwd,
+                stdin=given or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+            )
+        )
+        try:
+            return _watch(process, clock, tick)
+        except BaseException:
             process.kill()
-            output, errors = process.communicate()
-            return Done(None, output, errors)
+            raise
+
+
+def _watch(process: subprocess.Popen[bytes], clock: Clock, tick: Callable[[], None] | None) -> Done:
+    while True:
+        try:
+            output, errors = process.communicate(timeout=min(_TICK, clock.left))
+            return Done(process.returncode, output, errors)
+        except subprocess.TimeoutExpired:
+            if clock.left <= 0:
+                break
+        if tick is not None:
+            tick()
+    process.kill()
+    output, errors = process.communicate()
+    return Done(None, output, errors)
 
 
 def _environment() -> dict[str, str]:
@@ -72,7 +96,7 @@ def _environment() -> dict[str, str]:
 
 
 def worker(module: str) -> list[str]:
-    """The command that runs `main` of a module of this package in a fresh, isolated Python."""
+    """The command that runs `main` of a module of this package in a fresh, isolated Python, which starts fast
+    because it does not look for installed packages."""
     home = str(Path(__file__).resolve().parent.parent.parent)
-    options: list[Any] = ["-I", "-S", "-X", "utf8"]
-    return [sys.executable, *options, "-c", _WORKER.format(module), home]
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _WORKER.format(module), home]

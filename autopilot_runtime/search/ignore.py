@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot_runtime.search.glob import spread, to_regex
@@ -54,7 +53,7 @@ class Rules:
     def decide(self, path: str, name: str, *, folder: bool) -> bool | None:
         """What the last rule that fits says of `path` (relative to the folder of this ignore file)."""
         best, verdict = -1, None
-        for rules in (self._names.get(name), self._suffixes.get(_suffix(name))):
+        for rules in (self._names.get(name), self._suffixes and self._suffixes.get(_suffix(name))):
             for number, ignored, folder_only in rules or ():
                 if number > best and (folder or not folder_only):
                     best, verdict = number, ignored
@@ -76,27 +75,37 @@ def _without_trailing_space(line: str) -> str:
     return bare + " " if bare.endswith("\\") and bare != line else bare
 
 
-@dataclass(frozen=True, slots=True)
 class Level:
-    """One folder on the way down: its ignore files, and the levels above it."""
+    """One folder on the way down: its ignore files, and the levels above it.
 
-    prefix: str  # of the paths below it, relative to the root; "" at the root and above
-    rules: dict[str, Rules]
-    parent: Level | None
-    is_top: bool = False  # of a git repository: what git hides ends here
-    above: str = ""  # for a folder above the root: the root's path relative to it, with a final slash
+    `prefix` is that of the paths below it, relative to the root; "" at the root and above. `above`, for a folder
+    above the root, is the root's path relative to it, with a final slash. What git hides ends at an `is_top`.
+    """
+
+    __slots__ = ("_voices", "above", "is_top", "parent", "prefix", "rules")
+
+    def __init__(
+        self, prefix: str, rules: dict[str, Rules], parent: Level | None, *, is_top: bool = False, above: str = ""
+    ) -> None:
+        self.prefix = prefix
+        self.rules = rules
+        self.parent = parent
+        self.is_top = is_top
+        self.above = above
+        # Asked once for each file there is: so who is to be heard, and in which order, is settled here.
+        self._voices = [
+            (level.rules[kind], level.above, len(level.prefix))
+            for kind in KINDS
+            for level in self._chain(kind)
+            if kind in level.rules
+        ]
 
     def ignored(self, path: str, name: str, *, folder: bool) -> bool | None:
         """True: hidden by a rule. False: expressly kept. None: no rule speaks of it."""
-        for kind in KINDS:
-            for level in self._chain(kind):
-                rules = level.rules.get(kind)
-                if rules is None:
-                    continue
-                local = level.above + path if level.above else path[len(level.prefix) :]
-                verdict = rules.decide(local, name, folder=folder)
-                if verdict is not None:
-                    return verdict
+        for rules, above, skipped in self._voices:
+            verdict = rules.decide(above + path if above else path[skipped:], name, folder=folder)
+            if verdict is not None:
+                return verdict
         return None
 
     def _chain(self, kind: str) -> Iterator[Level]:
@@ -125,7 +134,7 @@ class Rulebook:
         is_top = self._is_top and ".git" in names
         if parent is not None and not rules and not is_top:
             return parent
-        return Level(prefix, rules, parent, is_top)
+        return Level(prefix, rules, parent, is_top=is_top)
 
     def loose_above(self) -> list[str]:
         """What the folders above say that ripgrep can be told as rules of the root; the rest is for `hides`."""
@@ -190,5 +199,5 @@ def _levels_above(root: str) -> Level | None:
     level: Level | None = None
     for folder, names in reversed(chain):
         above = start.relative_to(folder).as_posix() + "/"
-        level = Level("", _rules_in(folder, names), level, ".git" in names, above)
+        level = Level("", _rules_in(folder, names), level, is_top=".git" in names, above=above)
     return level
