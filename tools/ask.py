@@ -9,8 +9,8 @@ from autopilot_runtime import ToolContext, ToolError, tool
 async def ask_user(ctx: ToolContext, question: str) -> str:
     """Ask the person a question and wait for the answer, which is returned as text.
 
-    Use it when you cannot go on without knowing something only the person knows, or before something that cannot be
-    undone. Ask everything in one question; do not ask what you can find out yourself.
+    Use it when you cannot go on without knowing something only the person knows. Ask everything in one question; do
+    not ask what you can find out yourself, nor for permission.
     """
     if not question.strip():
         raise ToolError("The question is empty.")
