@@ -6,7 +6,7 @@ from __future__ import annotations
 def main() -> None:
     """Run the command line."""
     # Imported here so that importing this package never loads the command line.
-    from autopilot_runtime.cli.app import run
+    from autopilot_runtime.cli.entry import run
 
     run()
 

@@ -1,0 +1,65 @@
+"""Counts what the events of a run say: steps, tokens, dollars, and which requests found nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from autopilot_runtime.cli import figures
+from autopilot_runtime.core.event import Event, EventType
+
+
+class Tally:
+    """Figures of one run. `note` every event; `line` is the live line."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._doing = "starting"
+        self.step = 0
+        self.max_steps = 0
+        self.tokens = 0
+        self.cost: float | None = 0.0
+        self.unanswered = 0
+        self.denials: list[dict[str, Any]] = []
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._clock() - self._begun
+
+    def note(self, event: Event, *, person: bool) -> None:
+        """Take one event into account. Without a person, a question goes unanswered."""
+        data = event.data
+        if event.type is EventType.STEP:
+            self.step, self.max_steps = int(data["step"]), int(data["max_steps"])
+            self._doing = "waiting for the model"
+        elif event.type in (EventType.STREAM, EventType.THOUGHT):
+            self._doing = "thinking" if event.type is EventType.THOUGHT else "writing"
+        elif event.type is EventType.USAGE:
+            self.tokens, self.cost = int(data.get("total_tokens") or 0), data.get("total_cost_usd")
+        elif event.type is EventType.RETRY:
+            self._doing = "waiting to try again"
+        elif event.type is EventType.BLOCK_STARTED:
+            self._doing = "running"
+        elif event.type is EventType.TOOL_CALL:
+            self._doing = str(data.get("label") or data.get("tool"))
+        elif event.type is EventType.TOOL_RESULT:
+            self._doing = "running"
+        elif event.type is EventType.PERMISSION_DECIDED and not data.get("allowed"):
+            self._denied(data)
+        elif event.type is EventType.ASK_USER and not person:
+            self.unanswered += 1
+
+    def _denied(self, data: Any) -> None:
+        self.unanswered += data.get("source") == "nobody"
+        self.denials.append({"tool_name": data.get("tool"), "reason": data.get("reason")})
+
+    def line(self) -> str:
+        """`step 2/30 · 12 s · 3.1k tokens · $0.02 · Reading app.py`."""
+        parts = [figures.seconds(float(int(self.elapsed))) if self.elapsed >= 10 else f"{int(self.elapsed)} s"]
+        if self.step:
+            parts.insert(0, f"step {self.step}/{self.max_steps}")
+            parts += [figures.tokens(self.tokens), figures.dollars(self.cost)]
+        return " · ".join([*parts, self._doing])
