@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from autopilot_runtime import ToolContext, ToolError, ToolResult, tool
-from autopilot_runtime.tool.define import Preview
+from autopilot_runtime import Preview, ToolContext, ToolError, ToolResult, tool
 
 MAX_SHOWN_LINES = 2_000
 MAX_SHOWN_CHARS = 60_000

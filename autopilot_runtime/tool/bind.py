@@ -28,31 +28,40 @@ class _Misfit(Exception):
 
 
 def _assign(params: Sequence[Param], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    positional = [p for p in params if p.kind == "normal"]
-    rest = next((p for p in params if p.kind == "var_positional"), None)
+    bound = _by_position(params, args)
+    extra = _by_name(params, kwargs, bound)
     more = next((p for p in params if p.kind == "var_keyword"), None)
-    if len(args) > len(positional) and rest is None:
-        raise _Misfit(f"takes at most {len(positional)} positional arguments, got {len(args)}")
-    bound: dict[str, Any] = dict(zip((p.name for p in positional), args, strict=False))
-    if rest is not None:
-        bound[rest.name] = list(args[len(positional) :])
-    named = {p.name for p in params if p.kind in ("normal", "keyword")}
-    extra: dict[str, Any] = {}
-    for name, value in kwargs.items():
-        if name in named:
-            if name in bound:
-                raise _Misfit(f"got two values for {name!r}")
-            bound[name] = value
-        elif more is not None:
-            extra[name] = value
-        else:
-            raise _Misfit(f"has no parameter {brief(name, 60)}{_near(name, named)}")
     if more is not None:
         bound[more.name] = extra
     missing = [p.name for p in params if p.name not in bound and p.required]
     if missing:
         raise _Misfit(f"misses {', '.join(map(repr, missing))}")
     return {p.name: bound.get(p.name, p.default) for p in params}
+
+
+def _by_position(params: Sequence[Param], args: Sequence[Any]) -> dict[str, Any]:
+    positional = [p for p in params if p.kind == "normal"]
+    rest = next((p for p in params if p.kind == "var_positional"), None)
+    if len(args) > len(positional) and rest is None:
+        raise _Misfit(f"takes at most {len(positional)} positional arguments, got {len(args)}")
+    bound: dict[str, Any] = dict(zip((p.name for p in positional), args, strict=False))
+    if rest is not None:
+        bound[rest.name] = list(args[len(positional) :])
+    return bound
+
+
+def _by_name(params: Sequence[Param], kwargs: Mapping[str, Any], bound: dict[str, Any]) -> dict[str, Any]:
+    """Put named arguments into `bound`; what is left is for a `**` parameter, or an error."""
+    named = {p.name for p in params if p.kind in ("normal", "keyword")}
+    twice = next((name for name in kwargs if name in named and name in bound), None)
+    if twice is not None:
+        raise _Misfit(f"got two values for {twice!r}")
+    bound |= {name: value for name, value in kwargs.items() if name in named}
+    extra = {name: value for name, value in kwargs.items() if name not in named}
+    if extra and all(p.kind != "var_keyword" for p in params):
+        name = next(iter(extra))
+        raise _Misfit(f"has no parameter {brief(name, 60)}{_near(name, named)}")
+    return extra
 
 
 def _near(name: str, known: set[str]) -> str:
@@ -82,6 +91,9 @@ _WORDS = {
     "string": "text", "integer": "a whole number", "number": "a number", "boolean": "True or False",
     "array": "a list", "object": "a dict", "null": "None",
 }  # fmt: skip
+_PYTHON: dict[str, type | tuple[type, ...]] = {
+    "string": str, "number": (int, float), "boolean": bool, "array": (list, tuple), "object": dict, "null": type(None),
+}  # fmt: skip
 
 
 class _Checker:
@@ -92,19 +104,21 @@ class _Checker:
         self.left -= 1
         if self.left < 0 or not schema:
             return None
-        if "anyOf" in schema:
-            found = [self.check(one, value, where) for one in schema["anyOf"]]
-            return None if None in found else f"{where} must be {_described(schema)}, got {brief(value)}"
-        if "enum" in schema and not any(type(value) is type(one) and value == one for one in schema["enum"]):
-            return f"{where} must be {_described(schema)}, got {brief(value)}{_near_choice(schema['enum'], value)}"
-        kinds = schema.get("type")
-        if kinds is None:
-            return None
-        if not any(_is_a(kind, value) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
-            return f"{where} must be {_described(schema)}, got {brief(value)}"
+        if not self.fits(schema, value, where):
+            return f"{where} must be {_described(schema)}, got {brief(value)}{_near_choice(schema, value)}"
         if isinstance(value, list | tuple):
             return self.check_items(schema, value, where)
         return self.check_fields(schema, value, where) if isinstance(value, dict) else None
+
+    def fits(self, schema: Mapping[str, Any], value: Any, where: str) -> bool:
+        """Whether the value as such is of the kind, without a look at what is in it."""
+        if "anyOf" in schema:
+            return any(self.check(one, value, where) is None for one in schema["anyOf"])
+        if "enum" in schema:
+            return any(type(value) is type(one) and value == one for one in schema["enum"])
+        kinds = schema.get("type")
+        several = [kinds] if isinstance(kinds, str) else kinds
+        return several is None or any(_is_a(kind, value) for kind in several)
 
     def check_items(self, schema: Mapping[str, Any], value: Sequence[Any], where: str) -> str | None:
         fewest, most = schema.get("minItems", 0), schema.get("maxItems", len(value))
@@ -133,20 +147,11 @@ class _Checker:
 
 
 def _is_a(kind: str, value: Any) -> bool:
-    if kind == "string":
-        return isinstance(value, str)
-    if kind == "boolean":
-        return isinstance(value, bool)
+    if isinstance(value, bool):
+        return kind == "boolean"  # which Python counts among the ints
     if kind == "integer":
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return whole and not isinstance(value, bool)
-    if kind == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "array":
-        return isinstance(value, list | tuple)
-    if kind == "object":
-        return isinstance(value, dict)
-    return value is None if kind == "null" else True
+        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return isinstance(value, _PYTHON.get(kind, object))
 
 
 def _described(schema: Mapping[str, Any]) -> str:
@@ -158,5 +163,6 @@ def _described(schema: Mapping[str, Any]) -> str:
     return " or ".join(_WORDS.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
 
 
-def _near_choice(choices: Sequence[Any], value: Any) -> str:
-    return _near(value, {one for one in choices if isinstance(one, str)}) if isinstance(value, str) else ""
+def _near_choice(schema: Mapping[str, Any], value: Any) -> str:
+    words = {one for one in schema.get("enum", ()) if isinstance(one, str)}
+    return _near(value, words) if isinstance(value, str) else ""

@@ -26,17 +26,19 @@ def convert(annotation: Any, value: Any) -> Any:
         return _convert_array(origin or annotation, args, value)
     if isinstance(value, dict):
         return _convert_object(annotation, args, value)
-    if not inspect.isclass(annotation):
-        return value
-    if annotation is float and type(value) is int:
+    return _convert_one(annotation, value) if inspect.isclass(annotation) else value
+
+
+def _convert_one(kind: type, value: Any) -> Any:
+    if kind is float and type(value) is int:
         return float(value)
-    if annotation is int and type(value) is float and value.is_integer():
+    if kind is int and type(value) is float and value.is_integer():
         return int(value)
-    if annotation is bytes and isinstance(value, str):
+    if isinstance(value, str) and kind is bytes:
         return value.encode("utf-8")
-    if issubclass(annotation, enum.Enum) or (issubclass(annotation, pathlib.PurePath) and isinstance(value, str)):
-        return annotation(value)
-    return value
+    if isinstance(value, str) and issubclass(kind, pathlib.PurePath):
+        return kind(value)
+    return kind(value) if issubclass(kind, enum.Enum) else value
 
 
 def _convert_array(kind: Any, args: tuple[Any, ...], value: Sequence[Any]) -> Any:

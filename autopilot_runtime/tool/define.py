@@ -121,14 +121,18 @@ class Tool:
         if self.command_param is not None:
             return Subject("command", (str(arguments.get(self.command_param) or ""),)), ""
         if self.path_param is not None:
-            given = arguments.get(self.path_param)
-            paths = [str(one) for one in ([given] if isinstance(given, str) else given or ())]
-            texts = tuple(text for one in paths for text in ctx.workspace.spellings(one))
-            if self.effect == "read":
-                return Subject("path", texts), ""
-            return Subject("path", texts), next(filter(None, map(ctx.workspace.protection, paths)), "")
+            return self._paths(ctx, arguments.get(self.path_param))
+        if self.previewer is not None:
+            return None, ""  # its preview says what it is about
         texts = tuple(value for value in arguments.values() if isinstance(value, str))[:1]
         return (Subject("text", texts) if texts else None), ""
+
+    def _paths(self, ctx: ToolContext, given: Any) -> tuple[Subject, str]:
+        paths = [str(one) for one in ([given] if isinstance(given, str) else given or ())]
+        texts = tuple(text for one in paths for text in ctx.workspace.spellings(one))
+        if self.effect == "read":
+            return Subject("path", texts), ""
+        return Subject("path", texts), next(filter(None, map(ctx.workspace.protection, paths)), "")
 
     def request(self, preview: Preview, *, asks: bool | None = None) -> Request:
         """The call as permissions see it. `asks` overrides the tool's own setting (its gate asks, say)."""

@@ -117,21 +117,25 @@ def decide(
 
 
 def _by_rules(rules: Sequence[Rule], request: Request, mode: PermissionMode, grants: Sequence[Rule]) -> Verdict:
-    granted = next((rule for rule in grants if _applies(rule, request)), None)
+    granted = _first(grants, request)
     if granted is not None:
         return Verdict("allow", "a person allowed it for this session", granted)
     if request.protected:
         return Verdict("ask", request.protected)
     if mode == "bypass":
         return Verdict("allow", "permissions are bypassed")
-    first = next((rule for rule in rules if rule.action != "deny" and _applies(rule, request)), None)
-    if first is not None:
-        if first.action == "ask" and mode == "accept-edits" and request.effect == "edit":
-            return Verdict("allow", "edits are accepted in this mode", first)
-        return Verdict(first.action, f"the rule `{first}` says so", first)
-    if request.asks and not (mode == "accept-edits" and request.effect == "edit"):
-        return Verdict("ask", f"{request.tool} requires permission")
-    return Verdict("allow")
+    rule = _first(rules, request)
+    if rule is not None:
+        verdict = Verdict(rule.action, f"the rule `{rule}` says so", rule)
+    else:
+        verdict = Verdict("ask", f"{request.tool} requires permission") if request.asks else Verdict("allow")
+    if verdict.action == "ask" and mode == "accept-edits" and request.effect == "edit":
+        return Verdict("allow", "edits are accepted in this mode", rule)
+    return verdict
+
+
+def _first(rules: Sequence[Rule], request: Request) -> Rule | None:
+    return next((rule for rule in rules if rule.action != "deny" and _applies(rule, request)), None)
 
 
 def _applies(rule: Rule, request: Request) -> bool:

@@ -44,7 +44,7 @@ def locate(root: str, path: str, *, unsafe: bool = False) -> Place:
         real = os.path.realpath(os.path.join(root, path))  # noqa: PTH118
     except OSError as error:
         # What was a link when it was looked at, and none when it was read.
-        raise PathRefused(f"{visible(path, limit=200)} was being replaced while it was looked up; refused.") from error
+        raise PathRefused(f"{visible(path, limit=200)} was replaced while it was looked up; refused.") from error
     inside = _parts_below(root, real)
     if inside is not None:
         return _place(root, inside, "/".join(inside) or ".")

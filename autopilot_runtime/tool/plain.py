@@ -136,12 +136,16 @@ def brief(value: Any, limit: int = 80, *, depth: int = 2) -> str:
         return repr(value[:limit]) + ("…" if len(value) > limit else "")
     if isinstance(value, int) and value.bit_length() > 400:
         return f"an int of {value.bit_length()} bits"
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, int | float):
         return repr(value)
-    if not isinstance(value, list | tuple | dict):
-        return f"a {type(value).__name__}"
+    if isinstance(value, list | tuple | dict):
+        return _brief_items(value, depth) or f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
+
+
+def _brief_items(value: list[Any] | tuple[Any, ...] | dict[Any, Any], depth: int) -> str:
     if depth == 0 or len(value) > 4:
-        return f"a {type(value).__name__} of {len(value)}"
+        return ""
     if isinstance(value, dict):
         pairs = (f"{brief(key, 30, depth=0)}: {brief(part, 30, depth=depth - 1)}" for key, part in value.items())
         return "{" + ", ".join(pairs) + "}"

@@ -35,38 +35,44 @@ def digest_of(data: bytes) -> bytes:
 def scan(file: IO[bytes], *, start: int = 1, end: int | None = None, limit: int = 4 << 20) -> Scan:
     """Lines `start` to `end` (1-based, both included) of an open file, at most about `limit` bytes of them."""
     hasher = hashlib.sha256()
-    window = bytearray()
+    window = _Lines(start, end, limit)
     whole = bytearray()
-    head = b""
-    size = seen = 0
-    cut = False
-    last = b""
+    head = last = b""
+    size = 0
     for chunk in _chunks(file):
         head = head or chunk[:8192]
         hasher.update(chunk)
         size += len(chunk)
         if size <= KEPT_WHOLE:
             whole += chunk
-        ends = chunk.count(b"\n")
-        # `seen` line ends came before this chunk, so it begins in line seen + 1.
-        if seen + 1 + ends >= start and (end is None or seen + 1 <= end) and not cut:
-            piece = _lines_of(chunk, start - seen, None if end is None else end - seen)
-            room = limit - len(window)
-            window += piece[:room]
-            cut = len(piece) > room
-        seen += ends
+        window.feed(chunk)
         last = chunk
-    lines = seen + (1 if last and not last.endswith(b"\n") else 0)
-    complete = size <= MAX_SCANNED
-    return Scan(
-        bytes(window),
-        lines if complete else None,
-        size,
-        hasher.digest() if complete else None,
-        bytes(whole) if size <= KEPT_WHOLE else None,
-        cut,
-        head,
-    )
+    lines = window.ends + (1 if last and not last.endswith(b"\n") else 0)
+    kept = bytes(whole) if size <= KEPT_WHOLE else None
+    if size > MAX_SCANNED:
+        return Scan(bytes(window.data), None, size, None, kept, window.cut, head)
+    return Scan(bytes(window.data), lines, size, hasher.digest(), kept, window.cut, head)
+
+
+class _Lines:
+    """Picks a range of lines out of a file that comes in chunks."""
+
+    def __init__(self, start: int, end: int | None, limit: int) -> None:
+        self.start, self.end, self.limit = start, end, limit
+        self.data = bytearray()
+        self.ends = 0
+        self.cut = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what is in the range. So many line ends came before, so the chunk begins in line `ends` + 1."""
+        before, self.ends = self.ends, self.ends + chunk.count(b"\n")
+        over = self.end is not None and before >= self.end
+        if self.cut or over or self.ends + 1 < self.start:
+            return
+        piece = _lines_of(chunk, self.start - before, None if self.end is None else self.end - before)
+        room = self.limit - len(self.data)
+        self.data += piece[:room]
+        self.cut = len(piece) > room
 
 
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:

@@ -33,15 +33,18 @@ def schema(annotation: Any, depth: int = 0) -> dict[str, Any]:
         return {"enum": list(args)}
     if origin in UNIONS:
         return _union([schema(arg, depth + 1) for arg in args])
-    if origin is None:
-        return _named(annotation, depth)
+    return _named(annotation, depth) if origin is None else _container(origin, args, depth)
+
+
+def _container(origin: Any, args: tuple[Any, ...], depth: int) -> dict[str, Any]:
     if origin is tuple:
         return _tuple(args, depth)
     if origin in ARRAYS:
-        return {"type": "array", **({"items": items} if (items := schema(args[0], depth + 1)) else {})}
+        items = schema(args[0], depth + 1)
+        return {"type": "array", "items": items} if items else {"type": "array"}
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         values = schema(args[1], depth + 1)
-        return {"type": "object", **({"additionalProperties": values} if values else {})}
+        return {"type": "object", "additionalProperties": values} if values else {"type": "object"}
     return {}
 
 

@@ -21,34 +21,45 @@ def active(command: str, *, posix: bool = os.name != "nt") -> list[int]:
     if not posix:
         # Each shell of Windows has quotes and escapes of its own, so none of them is trusted.
         return [at for at, char in enumerate(command) if char in _ANYWHERE or _is_control(char)]
-    found: list[int] = []
-    quote = ""
-    skip = False
-    for at, char in enumerate(command):
-        if skip:
-            skip = False
-            # Harmless to a POSIX shell. A reader may miss the stroke, and another shell does not know it.
-            if not quote and char in _ACTIVE:
-                found.append(at)
-            continue
-        if char == "\\" and quote != "'":
-            skip = True
-        elif quote:
-            if char == quote:
-                quote = ""
-            elif (quote == '"' and char in _IN_DOUBLE) or char in "\n\r":
-                found.append(at)
-        elif char in "'\"":
-            quote = char
-        elif _is_control(char) or (char in _ACTIVE and not _is_word_hash(command, at)):
-            found.append(at)
-    if quote or skip:
-        found.append(len(command))
-    return found
+    return _Lexer().read(command)
 
 
-def _is_word_hash(command: str, at: int) -> bool:
-    return command[at] == "#" and at > 0 and not command[at - 1].isspace()
+class _Lexer:
+    """Goes through a POSIX command letter by letter and notes where the shell would act."""
+
+    def __init__(self) -> None:
+        self.found: list[int] = []
+        self.quote = ""
+
+    def read(self, command: str) -> list[int]:
+        escaped = False
+        for at, char in enumerate(command):
+            if escaped:
+                escaped = False
+                # Harmless to a POSIX shell. A reader may miss the stroke, and another shell does not know it.
+                acts = not self.quote and char in _ACTIVE
+            elif char == "\\" and self.quote != "'":
+                escaped, acts = True, False
+            else:
+                acts = self.in_quotes(char) if self.quote else self.outside(char, command[at - 1 : at])
+            if acts:
+                self.found.append(at)
+        if self.quote or escaped:
+            self.found.append(len(command))
+        return self.found
+
+    def in_quotes(self, char: str) -> bool:
+        if char == self.quote:
+            self.quote = ""
+            return False
+        return (self.quote == '"' and char in _IN_DOUBLE) or char in "\n\r"
+
+    def outside(self, char: str, before: str) -> bool:
+        if char in "'\"":
+            self.quote = char
+            return False
+        within_word = char == "#" and before != "" and not before.isspace()
+        return _is_control(char) or (char in _ACTIVE and not within_word)
 
 
 def _is_control(char: str) -> bool:
