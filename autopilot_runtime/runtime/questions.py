@@ -96,7 +96,7 @@ def _settle(future: asyncio.Future[Any], value: Any) -> None:
 
 def _verdict(answers: list[Any]) -> Decision:
     if not answers:
-        return Decision(False, "nobody is there to ask, so it is denied", source="nobody")
+        return Decision(False, "nobody is there to ask", source="nobody")
     for answer in answers:
         if isinstance(answer, Decision) and not answer.allowed:
             return answer

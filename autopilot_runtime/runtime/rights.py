@@ -52,7 +52,7 @@ class Rights:
         decision = await self._questions.permit(scope, **about)
         self._told(scope, tool, decision)
         if not decision.allowed:
-            raise PermissionDenied(f"The user did not allow this {tool.name} call: {decision.reason or 'denied'}.")
+            raise PermissionDenied(_refusal(tool.name, decision))
         if decision.edited is not None:
             arguments = bind(tool.spec, (), {**arguments, **decision.edited})
             request = tool.request(tool.preview(context, arguments), asks=True)
@@ -69,6 +69,13 @@ class Rights:
             always=decision.always,
             source=decision.source,
         )
+
+
+def _refusal(tool: str, decision: Decision) -> str:
+    """What the model reads: who said no, and what follows from it."""
+    if decision.source == "nobody":
+        return f"This {tool} call was not allowed: {decision.reason}. Do without it, and say in the end what is open."
+    return f"The user did not allow this {tool} call: {decision.reason or 'no reason given'}."
 
 
 def rules_of(agent: AgentFile, extra: Sequence[str]) -> tuple[Rule, ...]:
