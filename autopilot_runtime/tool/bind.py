@@ -92,7 +92,8 @@ _WORDS = {
     "array": "a list", "object": "a dict", "null": "None",
 }  # fmt: skip
 _PYTHON: dict[str, type | tuple[type, ...]] = {
-    "string": str, "number": (int, float), "boolean": bool, "array": (list, tuple), "object": dict, "null": type(None),
+    "string": str, "number": (int, float), "boolean": bool, "array": (list, tuple), "object": dict,
+    "null": type(None),
 }  # fmt: skip
 
 

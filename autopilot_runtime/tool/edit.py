@@ -79,8 +79,8 @@ def told(path: str, before: bytes, after: bytes) -> str:
     return "\n".join([head, *out])
 
 
-def changed(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Ranges of new lines (1-based, inclusive) that differ, each with a line around it, joined where they touch."""
+def changed(old: Sequence[bytes], new: Sequence[bytes], *, around: int = 1) -> list[tuple[int, int]]:
+    """Ranges of new lines (1-based, inclusive) that differ, and `around` lines beside them; touching ones are one."""
     same = _common(old, new)
     tail = _common(old[same:][::-1], new[same:][::-1])
     middle_old, middle_new = old[same : len(old) - tail], new[same : len(new) - tail]
@@ -91,7 +91,8 @@ def changed(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]
         spans = [(first, last) for tag, _, _, first, last in codes if tag != "equal"]
     regions: list[tuple[int, int]] = []
     for first, last in spans:
-        start, end = max(1, same + first), min(len(new), same + last + 1)
+        # Where lines were only taken away, the line that moved up into their place stands for them.
+        start, end = max(1, same + first + 1 - around), min(len(new), max(same + last + around, same + first + 1))
         if regions and start <= regions[-1][1] + 1:
             regions[-1] = (regions[-1][0], end)
         elif start <= end:
