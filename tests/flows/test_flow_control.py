@@ -315,7 +315,7 @@ async def test_a_forked_child_is_refused_and_the_parent_goes_on(stage: Stage) ->
             code = 0 if "parent process" in str(error) else 2
         finally:
             os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1]) == 0
     assert await stage.run() == "parent again"
     assert "from the child" not in stage.conversation
 
@@ -350,9 +350,9 @@ async def test_close_during_a_run_ends_it(stage: Stage) -> None:
 
 def _fds() -> set[str]:
     found = set()
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            found.add(f"{entry}:{os.readlink(f'/proc/self/fd/{entry}')}")
+            found.add(f"{entry.name}:{entry.readlink()}")
     return found
 
 
