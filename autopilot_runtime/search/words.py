@@ -11,14 +11,14 @@ _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\x00-\x7f
 # Scripts written without spaces: there a word is found by the pairs of its letters.
 _DENSE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
 # In nearly every function, so they tell nothing.
-_COMMON = frozenset(
+_COMMON_WORDS = (
     "self cls def return if else elif for in not is and or none true false import from as with try except "
-    "raise finally while class pass lambda yield async await str int dict list bool any const let var "
-    "function this new null void public private static the a an of to it that be by are on".split()  # noqa: SIM905
+    "raise finally while pass lambda yield async await str int bool const let var this null void the a an "
+    "of to it that be by are on"
 )
-_ASKED = frozenset(
-    "how what where which who when does do is are can could should code find show me i you we there".split()  # noqa: SIM905
-)
+_COMMON = frozenset(_COMMON_WORDS.split())
+_ASKED_WORDS = "how what where which who when does do is are can could should code find show me i you we there"
+_ASKED = frozenset(_ASKED_WORDS.split())
 _LONGEST = 64
 
 
