@@ -138,6 +138,7 @@ class PosixTerminal:
         """New output of the newest command; all of it when there is nothing new and it has ended."""
         if self.alive:
             self._attach()
+            await asyncio.sleep(0)  # output that waits to be read, of a background job say, is taken first
         if self.running:
             with self._killing_when_cancelled():
                 await self._wait(timeout, quiet=_QUIET_WHILE_READING)

@@ -52,6 +52,7 @@ async def until(pool: TerminalPool, name: str, text: str, first: CommandResult |
         while text not in seen:
             look = await pool.read_output(name, 0.2)
             seen = seen + "\n" + look.output if look.mode == "delta" else look.output
+            await asyncio.sleep(0 if look.status == "running" else 0.005)
     return seen
 
 
