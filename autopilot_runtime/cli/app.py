@@ -10,10 +10,10 @@ import typer
 
 from autopilot_runtime.cli import options as given
 from autopilot_runtime.cli.exitcode import MEANING
-from autopilot_runtime.cli.options import OutputChoice, PermissionChoice
+from autopilot_runtime.cli.options import OutputChoice
 
 _WORK, _SETUP, _LOOK = "Work", "Set up", "Look"
-_CODES = "\n\n".join(f"{int(code):>3}  {text}" for code, text in MEANING.items())
+_CODES = "\n\n".join(f"{int(code):>3} {text}" for code, text in MEANING.items())
 _EXAMPLES = """Examples:
 
 autopilot demo

@@ -1,4 +1,4 @@
-"""What a person types while a run works: a message for the agent, or Esc to stop it. Nothing is echoed by the terminal."""
+"""What a person types while a run works: a message for the agent, or Esc to stop it. The terminal echoes nothing."""
 
 from __future__ import annotations
 

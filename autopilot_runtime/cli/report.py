@@ -99,8 +99,9 @@ def error_object(error: BaseException, code: ExitCode) -> dict[str, Any]:
 def last_lines(result: RunResult, tally: Tally, code: ExitCode, paint: Paint) -> list[str]:
     """`✓ done · 3 steps · 12 s · 8.1k tokens · $0.02 · 1 file changed`, the error if any, and what to do next."""
     good = code == ExitCode.DONE
+    good_but_alone = code == ExitCode.NEEDS_PERSON and result.status in ("completed", "answered")
     parts = [
-        _WORDS[result.status],
+        "done as far as possible alone" if good_but_alone else _WORDS[result.status],
         figures.count(result.steps, "step"),
         figures.seconds(tally.elapsed),
         figures.tokens((result.usage.input_total or 0) + (result.usage.output or 0)),

@@ -100,7 +100,7 @@ def read_task(task: str) -> str:
 
 
 def _all_of_stdin() -> bytes:
-    with open(0, "rb", closefd=False) as stream:  # noqa: PTH123 -- a file descriptor, not a path
+    with open(0, "rb", closefd=False) as stream:
         raw = stream.read(STDIN_LIMIT + 1)
     if len(raw) > STDIN_LIMIT:
         raise SetupError(f"The task on standard input is longer than {STDIN_LIMIT} bytes; put it into a file.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Everything that is a control character, or turns the direction of text, or cannot be encoded. Line feeds and tabs stay.
+# Control characters, what turns the direction of text, what cannot be encoded. Line feeds and tabs stay.
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )

@@ -9,7 +9,7 @@ from typing import IO
 from autopilot_runtime.cli import safe
 from autopilot_runtime.cli.tty import Facts, Paint
 
-# Down one line (the screen scrolls when it must) and up again, so that there is a line below; then remember the place.
+# Down a line and up again, so that there is one below (the screen scrolls when it must); then remember the place.
 _BELOW = "\x1bD\x1b[A\x1b7\x1b[B\r"
 _BACK = "\x1b8"
 _ERASE_HERE = "\r\x1b[J"
@@ -24,7 +24,7 @@ class Screen:
         self.paint = Paint(facts.err_colour)
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._open = False  # text on the terminal does not end with a line end
+        self._open = False  # the text on stdout does not end with a line end
         self._column = 0
         self._status = ""
         self._below = False  # the live line is on the line below the text
@@ -34,9 +34,8 @@ class Screen:
         if not text:
             return
         text = safe.prose(text)
-        if self.facts.out_tty:
-            self.wipe()
-            self._advance(text)
+        self.wipe()
+        self._advance(text)
         self._out.write(text)
         self._out.flush()
 
@@ -58,16 +57,15 @@ class Screen:
         if not self.facts.live or text == self._status:
             return
         self.wipe()
-        width = self._width()
-        if not text or width < 20 or (self._open and self._column >= width - 2):
+        width, below = self._width(), self._open and self.facts.out_tty
+        if not text or width < 20 or (below and self._column >= width - 2):
             return  # at the right margin terminals differ in where the cursor is
         shown = clip(text, width - 1)
-        if self._open:
-            self._out.flush()
+        if below:
             self._say(f"{_BELOW}{self.paint(shown, 'dim')}{_BACK}")
         else:
             self._say(self.paint(shown, "dim"))
-        self._status, self._below = text, self._open
+        self._status, self._below = text, below
 
     def wipe(self) -> None:
         """Take the live line away."""

@@ -22,6 +22,8 @@ class View:
         self._flow = flow
         self._window = ""
         self._spoken = False
+        self._ends = ""
+        self._written = False
         self._held: list[str] = []
         self._diffs: set[str] = set()
         self._labels: dict[str, str] = {}
@@ -31,7 +33,7 @@ class View:
             EventType.STREAM: self._stream,
             EventType.RETRY: self._retry,
             EventType.TOOL_RESULT: self._tool,
-            EventType.FILE_CHANGED: lambda d: self._changes.append(d),
+            EventType.FILE_CHANGED: self._changes.append,
             EventType.PERMISSION_DECIDED: self._decided,
             EventType.SECURITY_ERROR: lambda d: self._note("refused", d.get("error"), "red"),
             EventType.RUNTIME_ERROR: self._error,
@@ -79,6 +81,10 @@ class View:
     def _step(self, data: dict[str, Any]) -> None:
         self._screen.end_text()
         self._window, self._spoken = "", False
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self._ends, self._written = "", False
 
     def _stream(self, data: dict[str, Any]) -> None:
         text, window = str(data.get("text") or ""), str(data.get("window") or "prose")
@@ -88,9 +94,15 @@ class View:
             return
         if window != self._window and self._window:
             self._screen.end_text()
+            self._fresh()
         self._window = window
         self._spoken = True
-        self._screen.text(text)
+        # Line ends wait for what follows: those before a control block would only make gaps.
+        whole = self._ends + text if self._written else text.lstrip("\n")
+        body = whole.rstrip("\n")
+        self._ends = whole[len(body) :]
+        self._written = self._written or bool(body)
+        self._screen.text(body)
 
     def _release(self) -> None:
         """Prose before something that happened is a remark on the way, not the answer: it goes to stderr."""
@@ -103,6 +115,7 @@ class View:
         void = "; the text above is void" if self._spoken else ""
         self._held.clear()
         self._spoken = False
+        self._fresh()
         again = f"trying again in {data.get('delay', 0):.1f} s{void}"
         self._note("the model call failed", f"{data.get('error')} ({again})", "yellow")
 
