@@ -23,11 +23,6 @@ _PARTS = re.split(
     r"^#### (.+)\n", Path(__file__).with_name("seed_blocks.txt").read_text(encoding="utf-8"), flags=re.M
 )
 BLOCKS = dict(zip(_PARTS[1::2], (part.strip("\n") + "\n" for part in _PARTS[2::2]), strict=True))
-# TEMP
-if not (Path(__file__).parents[2] / "tools/search.py").exists():
-    BLOCKS = {
-        k: re.sub(r'(name: "(?:find|semantic_search)"\n +enabled:) true', r"\1 false", v) for k, v in BLOCKS.items()
-    }
 both = pytest.mark.parametrize("kind", ["sync", "async"])
 
 
