@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autopilot_runtime.core.errors import SetupError
+from autopilot_runtime.core.shelf import shelf
 
 MAX_PROMPT_BYTES = 256 * 1024
 _PROMPT_ENDINGS = (".md", ".markdown", ".txt")
@@ -18,15 +19,6 @@ _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os
 
 class PathFault(Exception):
     """Why a path of an agent file cannot be used; becomes one line of an `AgentFileError`."""
-
-
-def shelf(kind: str) -> Path:
-    """The folder of what we ship (`agentfiles`): inside the wheel, else beside the package in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for root in (package.parent / "autopilot_runtime_shelf", package.parent):
-        if (root / kind).is_dir():
-            return root / kind
-    raise SetupError(f"The shipped {kind} are not installed beside {package}.")
 
 
 def shipped_agents() -> dict[str, Path]:

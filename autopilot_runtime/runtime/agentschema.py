@@ -213,7 +213,7 @@ class ToolSpecEntry(Section):
 
 
 class PermissionRule(Section):
-    """One rule, first match wins: exactly one of allow, ask, deny, as `tool` or `tool(pattern)`."""
+    """One rule: exactly one of allow, ask, deny, as `tool` or `tool(pattern)`."""
 
     allow: str | None = None
     """Calls that run without asking, such as execute(pytest *)."""
@@ -304,7 +304,7 @@ class AgentSpec(Section):
     ] = list(DEFAULT_TOOLS)
     """Exactly the tools it has. Without this key: the default set. `[]`: none."""
     permissions: list[PermissionRule] = []
-    """Rules, in order, on what runs, what asks and what is refused."""
+    """Rules on what runs, what asks and what is refused: a deny always wins, else the first match."""
     instructions: list[Annotated[str, AfterValidator(file_name)]] = ["AGENTS.md"]
     """Files with project instructions, looked for from the repository's root down to work_dir. `[]`: none."""
     skills: list[Line] = []

@@ -38,6 +38,7 @@ from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.tool.permit import PermissionMode, Rule
 from autopilot_runtime.tool.registry import ToolRegistry
+from autopilot_runtime.tool.watch import Watch
 from autopilot_runtime.tool.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Kit:
         self.stream.redactor = Redactor.from_environ(agent.secret_env_names())
         self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens))
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=agent.protected)
+        self.watch = Watch(self.workspace)
         self.skills = find_skills(agent.skills)
         self.registry = ToolRegistry()
         fill_registry(self.registry, agent, self.skills)
@@ -151,6 +153,7 @@ class Kit:
             make_desk=self._make_desk,
             output_schema=self.agent.output_schema,
             terminals=self.terminal_states,
+            watch=self.watch,
         )
 
     async def _warm(self, sandbox: Sandbox) -> None:
@@ -261,6 +264,7 @@ class Kit:
         self.tag = new_tag()
         self._introduced.clear()
         self.workspace.forget()
+        self.watch = Watch(self.workspace)
         self.scope.emit(EventType.SESSION_RESET)
 
     async def close(self) -> None:

@@ -67,12 +67,21 @@ class Desk:
             return Outcome(error=f"There is no tool {call.tool!r}.", error_type="NameError")
         scope = self._scope.child()
         try:
-            arguments = bind(tool.spec, call.args, call.kwargs)
+            arguments = self._bound(tool, call)
             context = self._context(tool, scope, arguments)
             arguments = await self._rights.permit(tool, context, arguments, scope=scope)
         except Exception as error:
             return _failed(error)
         return await self._make(tool, context, arguments, scope=scope)
+
+    def _bound(self, tool: Tool, call: Call) -> dict[str, Any]:
+        try:
+            return bind(tool.spec, call.args, call.kwargs)
+        except TypeError:
+            if tool.spec.payloads is not None:
+                # Nobody knows which payload this call meant, so none of the rest can be told apart any more.
+                self._payloads.take(len(self._payloads))
+            raise
 
     async def _make(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> Outcome:
         scope.emit(EventType.TOOL_CALL, tool=tool.name, args=_told(tool, arguments), label=tool.label(arguments))

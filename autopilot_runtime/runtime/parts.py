@@ -10,6 +10,7 @@ from typing import Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.errors import ProviderError, ProviderFault
+from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sandbox
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.model.retry import notices
@@ -18,6 +19,7 @@ from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
 from autopilot_runtime.runtime.notes import (
     TerminalState,
+    environment_message,
     result_message,
     runtime_message,
     status_block,
@@ -25,6 +27,7 @@ from autopilot_runtime.runtime.notes import (
 )
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.tool.registry import ToolRegistry
+from autopilot_runtime.tool.watch import Watch, describe
 
 _SYSTEM = f"{platform.system()} {platform.machine()}"
 
@@ -44,10 +47,10 @@ class Parts:
     live: bool
     limits: Limits
     max_tokens: int | None
+    watch: Watch
     make_desk: Callable[[Run, Scope, Sequence[Payload]], Desk]
     output_schema: Mapping[str, Any] | None = None
     terminals: Callable[[], Sequence[TerminalState]] = tuple
-    changes: Callable[[Run], str] = lambda _: ""
     clock: Callable[[], float] = time.time
 
     def desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
@@ -75,7 +78,7 @@ class Parts:
             step,
             run.max_steps,
             tag=self.tag,
-            now=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.clock())),
+            now=self._now(),
             system=_SYSTEM,
             cwd=self.work_dir,
             terminals=self.terminals(),
@@ -110,9 +113,20 @@ class Parts:
 
     def meanwhile(self, run: Run) -> list[str]:
         """What has happened around the agent since its last look: changed files, messages of the user."""
-        changed = self.changes(run)
-        said = [user_message(text, self.tag) for text in self.inbox.take(run.span)]
-        return [*([changed] if changed else []), *said]
+        self.notice(run)
+        told = []
+        if run.noticed:
+            report, run.noticed = describe(run.noticed), []
+            run.span.emit(EventType.ENVIRONMENT_CHANGE, report=report)
+            told.append(environment_message(report, self.tag, when=self._now()))
+        return [*told, *(user_message(text, self.tag) for text in self.inbox.take(run.span))]
+
+    def notice(self, run: Run) -> None:
+        """Look at what others did to the files since the last step; asked before a block can touch them."""
+        run.noticed += self.watch.changes()
+
+    def _now(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.clock()))
 
 
 def _cost(run: Run) -> tuple[float, float | None] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
+from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import AgentFileError, PermissionDenied, SetupError
 from autopilot_runtime.core.event import EventType
@@ -14,7 +15,17 @@ from autopilot_runtime.runtime.questions import Questions
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import ToolContext
 from autopilot_runtime.tool.define import Tool
-from autopilot_runtime.tool.permit import MODES, PermissionMode, Rule, decide, grant_for, parse_rule, parse_rules
+from autopilot_runtime.tool.permit import (
+    MODES,
+    PermissionMode,
+    Request,
+    Rule,
+    Verdict,
+    decide,
+    grant_for,
+    parse_rule,
+    parse_rules,
+)
 from autopilot_runtime.tool.registry import ToolRegistry
 
 
@@ -34,14 +45,11 @@ class Rights:
         self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope
     ) -> dict[str, Any]:
         """The arguments to call with (a person may have edited them), or `PermissionDenied`. Nothing has happened."""
-        preview = tool.preview(context, arguments)
-        request = tool.request(preview, asks=self._registry.asks(tool.name))
-        verdict = decide(self.rules, request, mode=self.mode, grants=self.grants)
+        self._refuse_forbidden(tool, context, arguments, scope=scope)
+        preview = await in_thread(tool.preview, context, arguments)
+        verdict = self._verdict(tool.request(preview, asks=self._registry.asks(tool.name)))
         if verdict.action == "allow":
             return arguments
-        if verdict.action == "deny":
-            self._told(scope, tool, Decision(False, verdict.reason, source="rule"))
-            raise PermissionDenied(f"{tool.name} was not allowed: {verdict.reason}. There is no way around it.")
         about = {
             "tool": tool.name,
             "description": preview.description,
@@ -55,10 +63,21 @@ class Rights:
             raise PermissionDenied(_refusal(tool.name, decision))
         if decision.edited is not None:
             arguments = bind(tool.spec, (), {**arguments, **decision.edited})
-            request = tool.request(tool.preview(context, arguments), asks=True)
+            self._refuse_forbidden(tool, context, arguments, scope=scope)
+            preview = await in_thread(tool.preview, context, arguments)
         if decision.always:
-            self.grants.append(grant_for(request))
+            self.grants.append(grant_for(tool.request(preview, asks=True)))
         return arguments
+
+    def _refuse_forbidden(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> None:
+        """Stop what a rule denies before the preview: what a preview says could quote a forbidden file."""
+        verdict = self._verdict(tool.request(tool.outline(context, arguments), asks=True))
+        if verdict.action == "deny":
+            self._told(scope, tool, Decision(False, verdict.reason, source="rule"))
+            raise PermissionDenied(f"{tool.name} was not allowed: {verdict.reason}. There is no way around it.")
+
+    def _verdict(self, request: Request) -> Verdict:
+        return decide(self.rules, request, mode=self.mode, grants=self.grants)
 
     def _told(self, scope: Scope, tool: Tool, decision: Decision) -> None:
         scope.emit(

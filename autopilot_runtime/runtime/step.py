@@ -46,13 +46,13 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
     block = run.span.child()
     block.emit(EventType.BLOCK_STARTED, code=code)
     desk = parts.desk(run, block, reply.payloads)
-    result = await parts.sandbox.run(
-        code,
-        tools=parts.registry.specs(),
-        call=desk.call,
-        limits=parts.limits,
-        payloads=len(reply.payloads),
-    )
+    parts.notice(run)
+    try:
+        result = await parts.sandbox.run(
+            code, tools=parts.registry.specs(), call=desk.call, limits=parts.limits, payloads=len(reply.payloads)
+        )
+    finally:
+        parts.watch.settle()
     run.unused = desk.unused
     if result.failure is not None:
         security = result.failure.kind == "security"

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 Status = Literal["completed", "running", "exited"]
 # `new`: the first look at a command. `delta`: what came since the last look. `full`: everything, once more.
 Mode = Literal["new", "delta", "full"]
-ROWS, COLUMNS = 50, 200
+# Wide enough for most output; wider only makes test runners draw longer rules for the model to read.
+ROWS, COLUMNS = 50, 120
 MAX_CHARS = 20_000  # of one look; the model pays for every one
 
 
