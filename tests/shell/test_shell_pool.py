@@ -264,7 +264,7 @@ async def test_nothing_pages(pool: TerminalPool) -> None:
 
 
 async def test_a_resize_reaches_the_programs(pool: TerminalPool) -> None:
-    assert (await pool.execute("main", "stty size")).output == "50 200"
+    assert (await pool.execute("main", "stty size")).output == "50 120"
     pool.resize("main", 30, 90)
     assert (await pool.execute("main", "stty size")).output == "30 90"
 
