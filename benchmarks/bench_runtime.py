@@ -109,6 +109,30 @@ def events(count: int = 50_000) -> None:
     print(f"event with one hook: {each * 1e6:.1f} us, {seen[0]} delivered")
 
 
+def prefix(folder: Path, count: int = 20) -> None:
+    """How much of each request is, byte for byte, the beginning of the next one, over a real wire."""
+    from tests.fake_provider import FakeModel
+
+    replies = [f"Step {n}.\n\n```codepilot\nprint('x' * 2000)\n```\n" for n in range(count - 1)]
+    with FakeModel([*replies, "```completion\ndone\n```"]) as fake:
+        os.environ["BENCH_KEY"] = "bench-key"
+        agent = folder / "wire.yaml"
+        agent.write_text(
+            "agent:\n  name: Bench\n  tools: [read_file, write_file]\n"
+            f"  model: {{provider: anthropic, name: claude-test, api_key_env: BENCH_KEY, base_url: '{fake.url}'}}\n"
+        )
+        with Runtime(agent) as runtime:
+            runtime.hooks.clear()
+            runtime.run("go")
+        bodies = [request.body for request in fake.requests]
+    shares = []
+    for early, late in zip(bodies, bodies[1:], strict=False):
+        same = next((i for i, (a, b) in enumerate(zip(early, late, strict=False)) if a != b), len(early))
+        shares.append(same / len(early))
+    marked = b"cache_control" in bodies[0]
+    print(f"unchanged prefix over {len(bodies)} requests: worst {min(shares):.2%}; cache breakpoints sent: {marked}")
+
+
 def main() -> None:
     """Print every figure."""
     with tempfile.TemporaryDirectory() as folder:
@@ -117,6 +141,7 @@ def main() -> None:
         imports()
         construction(agent)
         steps(agent)
+        prefix(Path(folder))
         events()
 
 
