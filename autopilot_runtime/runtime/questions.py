@@ -84,9 +84,10 @@ class Questions:
     async def _asked(self, event: Event) -> list[Any]:
         """What the handlers say. One that only shows the question leaves the answer to the terminal."""
         answers = await self._hooks.decide(event)
-        if event.type is EventType.ASK_USER and not any(isinstance(answer, str) for answer in answers):
-            answers.append(await in_thread(self._prompt))
-        return answers
+        if event.type is not EventType.ASK_USER:
+            return answers
+        # Only text is an answer: a handler that hands the question on may well return something else.
+        return [a for a in answers if isinstance(a, str)] or [await in_thread(self._prompt)]
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:

@@ -186,7 +186,8 @@ async def test_a_five_megabyte_reply_is_read_in_seconds_and_bounded_memory(stage
 
 
 async def test_a_bomb_of_packed_bytes_is_refused(stage: Stage) -> None:
-    stage.open(bomb(60), finish("alive"), model={"retries": 1})
+    stage.open(finish("warm"), bomb(60), finish("alive"), model={"retries": 1})
+    await stage.run()
     tracemalloc.start()
     try:
         assert await stage.run() is None
