@@ -27,6 +27,12 @@ def _typing(arguments: Mapping[str, Any]) -> str:
     return f"Sending {_KEYS.get(text) or repr(text)} to terminal {arguments['session_id']}"
 
 
+def _first_line(command: str) -> str:
+    """What tells this result from the others of the block."""
+    line, more, _ = command.strip().partition("\n")
+    return f"{line[:100]} ..." if more or len(line) > 100 else line
+
+
 def _typed(ctx: ToolContext, arguments: Mapping[str, Any]) -> Preview:
     """What is typed is judged as a command would be, whole lines at a time: a program that reads may be a shell."""
     name, text = str(arguments["session_id"]), str(arguments["text"])
@@ -57,7 +63,7 @@ async def execute(
     result = await ctx.terminals.execute(
         session_id, command, timeout, new_terminal, shell, max_chars=ctx.config.get("max_output_chars")
     )
-    return ToolResult(result.value(), result.shown())
+    return ToolResult(result.value(), f"$ {_first_line(command)}\n{result.shown()}")
 
 
 @tool(label="Reading terminal {session_id}", effect="read")

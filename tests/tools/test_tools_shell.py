@@ -79,7 +79,8 @@ async def test_execute_gives_a_dict_to_code_and_a_text_to_the_reader(desk: Desk,
     assert result.value["return_code"] == 2
     assert (result.value["status"], result.value["output"], result.value["cwd"]) == ("completed", "hi", str(tmp_path))
     assert result.shown is not None
-    head, body = result.shown.split("\n")
+    command, head, body = result.shown.split("\n")
+    assert command.startswith("$ ")
     assert head.startswith("[main] completed, return_code 2, 0.")
     assert head.endswith(f"s, cwd {tmp_path}")
     assert body == "hi"
