@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -112,17 +113,33 @@ def _editable(args: Any) -> str | None:
 def read_line(prompt: str, prefill: str) -> str | None:
     """One line from the person, with `prefill` already typed; None at the end of input."""
     try:
-        import readline  # not on Windows, where the line begins empty
+        import readline  # neither is on Windows, where the line begins empty
+        import termios
     except ImportError:
-        readline = None  # type: ignore[assignment]
+        return _plain(prompt)
+    if not prefill:
+        # Straight from the terminal, after forgetting what was typed before the prompt could be read: line
+        # editors keep such keys, and an impatient second `y` would allow what nobody has seen.
+        termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+        return _straight(prompt)
+    readline.set_auto_history(False)
+    readline.set_startup_hook(lambda: readline.insert_text(prefill))
     try:
-        if readline is not None:
-            readline.set_auto_history(False)  # answers are no commands to come back to
-            readline.set_startup_hook(lambda: readline.insert_text(prefill))
+        return _plain(prompt)
+    finally:
+        readline.set_startup_hook()
+        readline.set_auto_history(True)
+
+
+def _straight(prompt: str) -> str | None:
+    sys.stdout.write(prompt)
+    sys.stdout.flush()
+    line = os.read(sys.stdin.fileno(), 65_536)
+    return line.decode("utf-8", "replace").rstrip("\n") if line else None
+
+
+def _plain(prompt: str) -> str | None:
+    try:
         return input(prompt)
     except EOFError:
         return None
-    finally:
-        if readline is not None:
-            readline.set_startup_hook()
-            readline.set_auto_history(True)

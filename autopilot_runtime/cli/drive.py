@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from typing import Any, Protocol
@@ -73,6 +74,7 @@ class Driver:
         return self._runtime.last
 
     def _follow(self, feed: Feed, work: Future[str | None], stop: Stop) -> None:
+        ticked = 0.0
         while True:
             event = feed.get(_TICK)
             if event is not None:
@@ -81,8 +83,10 @@ class Driver:
                     self._ask(event, stop)
             elif work.done():
                 return
-            else:
+            # Also between the pieces of a fast stream, but not for each of them.
+            if time.monotonic() - ticked >= _TICK:
                 self._front.tick()
+                ticked = time.monotonic()
 
     def _ask(self, event: Event, stop: Stop) -> None:
         if stop.number is not None:

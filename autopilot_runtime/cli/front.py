@@ -34,8 +34,9 @@ class TextFront:
         """Take keys, and draw the live line anew."""
         if self.keys is not None:
             self.keys.poll()
-        typed = f" │ {self.keys.typed}▏" if self.keys is not None and self.keys.typed else ""
-        self._screen.status(self.tally.line() + typed)
+        # What is being typed comes first: the end of a live line may not fit.
+        typed = f"› {self.keys.typed[-40:]}▏ " if self.keys is not None and self.keys.typed else ""
+        self._screen.status(typed + self.tally.line())
 
     def answer(self, event: Event) -> Any:
         """Ask the person."""

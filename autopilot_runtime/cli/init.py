@@ -65,11 +65,18 @@ def init_command(folder: Path, *, force: bool) -> ExitCode:
 
     choice, project = choose_model(os.environ), project_of(folder)
     text = agent_yaml(choice, project, name=folder.resolve().name or "agent")
+    trial = target.with_name(".agent.yaml.new")
+    write_atomic(trial, text.encode(), mode=0o644)
+    try:
+        AgentFile.load(trial)  # a home folder, say, is refused as a place to work in
+        trial.replace(target)
+    except SetupError as error:
+        raise SetupError(f"No agent file was written: {error}".replace(f"{trial}", f"{target}")) from error
+    finally:
+        trial.unlink(missing_ok=True)
     schema = folder / SCHEMA
     schema.parent.mkdir(mode=0o755, exist_ok=True)
     write_atomic(schema, (json.dumps(json_schema(), indent=2) + "\n").encode(), mode=0o644)
-    write_atomic(target, text.encode(), mode=0o644)
-    AgentFile.load(target)
     for line in _told(target, choice, project):
         sys.stdout.write(f"{line}\n")
     return ExitCode.DONE

@@ -33,11 +33,12 @@ class Screen:
         """Add flowing text; whoever made it, it cannot steer the terminal."""
         if not text:
             return
-        text = safe.prose(text)
+        text, status = safe.prose(text), self._status
         self.wipe()
         self._advance(text)
         self._out.write(text)
         self._out.flush()
+        self.status(status)
 
     def end_text(self) -> None:
         """Go to the start of a line, when flowing text left the cursor elsewhere."""

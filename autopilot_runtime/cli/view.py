@@ -56,7 +56,7 @@ class View:
             data["label"] = self._labels.pop(event.span, data.get("tool"))
         elif event.type is not EventType.FILE_CHANGED:
             self._tell_changes()
-        if event.type is not EventType.STREAM:
+        if event.type in (EventType.BLOCK_STARTED, EventType.STEP):
             self._release()
         teller = self._tellers.get(event.type)
         if teller is not None:
@@ -105,7 +105,7 @@ class View:
         self._screen.text(body)
 
     def _release(self) -> None:
-        """Prose before something that happened is a remark on the way, not the answer: it goes to stderr."""
+        """Prose before a control block is a remark on the way, not the answer: it goes to stderr."""
         held = "".join(self._held).strip("\n")
         if held:
             self._screen.line(safe.prose(held))
@@ -130,7 +130,8 @@ class View:
 
     def _tell_changes(self) -> None:
         """The diffs of what a call changed, below the line of the call."""
-        changes, self._changes = self._changes, []
+        changes = list(self._changes)
+        self._changes.clear()
         for data in changes:
             paint, diff = self._screen.paint, str(data.get("diff") or "")
             plus, minus = diffview.changed_lines(diff)
