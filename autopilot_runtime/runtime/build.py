@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
+from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
@@ -128,6 +129,7 @@ class Kit:
 
     async def parts(self, run: Run) -> Parts:
         """What this run works with. The sandbox comes up while the model thinks."""
+        self._make_work_dir()
         self.session.acquire()
         self._unsaved = True
         if self.session.extra().get("tag") != self.tag:
@@ -155,6 +157,13 @@ class Kit:
             terminals=self.terminal_states,
             watch=self.watch,
         )
+
+    def _make_work_dir(self) -> None:
+        """Make the folder the agent works in: without it, a shell would begin somewhere else."""
+        try:
+            self.agent.work_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"work_dir {self.agent.work_dir} cannot be made: {error.strerror}.") from error
 
     async def _warm(self, sandbox: Sandbox) -> None:
         # A worker that cannot start is reported where it is needed: by the first block, not by a task nobody awaits.

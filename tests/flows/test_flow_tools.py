@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -338,6 +339,31 @@ async def test_nothing_outside_the_workspace_is_read_or_written(stage: Stage) ->
     assert (stage.folder / "outside.txt").read_text() == "private"
     assert not any("private" in request.text for request in stage.fake.requests)
     assert len(stage.of(EventType.FILE_CHANGED)) == 0
+
+
+async def test_a_work_folder_that_is_not_there_is_made_before_anything_works_in_it(stage: Stage) -> None:
+    stage.work.rmdir()
+    rt = stage.open(
+        act("print('in', execute('main', 'pwd')['cwd'])\nfind('x')"),
+        finish("ok"),
+        tools=["execute", "find"],
+        runtime={"work_dir": "work/deep"},
+    )
+    assert not rt.agent.work_dir.exists()
+    assert await stage.run() == "ok"
+    assert f"in {stage.work / 'deep'}\n" in stage.heard()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX")
+async def test_a_work_folder_that_cannot_be_made_is_said_before_the_first_model_call(stage: Stage) -> None:
+    stage.open(finish("ok"), runtime={"work_dir": "work/deep"})
+    stage.work.rmdir()
+    stage.work.write_text("a file where the folder should be")
+    with pytest.raises(SetupError, match="cannot be made"):
+        await stage.run()
+    assert stage.fake.requests == []
+    stage.work.unlink()
+    assert await stage.run() == "ok"
 
 
 async def test_a_loop_over_files_costs_the_context_only_what_is_printed(stage: Stage) -> None:
