@@ -116,15 +116,17 @@ async def _in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
         over.set()
 
 
-def _progress(ctx: ToolContext) -> Callable[[str], Callable[[int, int], None]]:
+def _progress(
+    ctx: ToolContext, clock: Callable[[], float] = time.monotonic
+) -> Callable[[str], Callable[[int, int], None]]:
     """Tells people, on the loop and now and then, how far something is that takes long."""
     loop = asyncio.get_running_loop()
-    told = [time.monotonic(), -1.0]
+    told = [clock(), -1.0]
 
     def of(what: str) -> Callable[[int, int], None]:
         def tell(done: int, total: int) -> None:
-            if time.monotonic() - told[0] >= _TELL_EVERY and done != told[1]:
-                told[:] = [time.monotonic(), done]
+            if clock() - told[0] >= _TELL_EVERY and done != told[1]:
+                told[:] = [clock(), done]
                 message = f"{what} for semantic_search: {done:,} of {total:,}"
                 loop.call_soon_threadsafe(lambda: ctx.event(EventType.WARNING, message=message))
 

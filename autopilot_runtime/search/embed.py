@@ -24,7 +24,7 @@ _BATCH_CHARS = 100_000
 _WANTED = """
 SELECT p.digest, min(f.path), min(p.start), min(min(p.end,
   coalesce((SELECT min(q.start) - 1 FROM pieces q
-            WHERE q.file = p.file AND q.start > p.start AND q.end <= p.end), p.end)))
+            WHERE q.file = p.file AND q.id > p.id AND q.start >= p.start AND q.end <= p.end), p.end)))
 FROM pieces p JOIN files f ON f.id = p.file LEFT JOIN vectors v ON v.model = ? AND v.digest = p.digest
 WHERE v.digest IS NULL GROUP BY p.digest ORDER BY min(f.path), min(p.start)
 """

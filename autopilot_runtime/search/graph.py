@@ -10,6 +10,7 @@ from autopilot_runtime.search.resolve import Resolver, Site, Symbol
 
 MAX_EDGES = 200
 _MAX_SITES = 5_000  # calls of one name that are looked at
+_MAX_ALIASES = 20
 _SITE = "c.piece, p.file, c.name, c.receiver, c.hint, c.line FROM calls c JOIN pieces p ON p.id = c.piece"
 
 
@@ -100,14 +101,12 @@ def _callers(resolver: Resolver, symbol: Symbol) -> Iterator[Edge]:
 
 def _sites(connection: sqlite3.Connection, name: str) -> Iterator[Site]:
     """Calls of that name, and of the names under which it is imported."""
-    rows = connection.execute(f"SELECT {_SITE} WHERE c.name = ? LIMIT ?", (name, _MAX_SITES))
-    yield from (Site(*row) for row in rows.fetchall())
-    renamed = connection.execute(
-        f"SELECT {_SITE} JOIN imports i ON i.file = p.file AND i.local = c.name "
-        "WHERE i.last = ? AND i.local != ? AND c.receiver = '' LIMIT ?",
-        (name, name, _MAX_SITES),
-    )
-    yield from (Site(*row) for row in renamed.fetchall())
+    aliases = connection.execute(
+        "SELECT DISTINCT local FROM imports WHERE last = ? AND local != ? LIMIT ?", (name, name, _MAX_ALIASES)
+    ).fetchall()
+    for one in [name, *(alias for (alias,) in aliases)]:
+        rows = connection.execute(f"SELECT {_SITE} WHERE c.name = ? LIMIT ?", (one, _MAX_SITES))
+        yield from (Site(*row) for row in rows.fetchall())
 
 
 def _callees(resolver: Resolver, symbol: Symbol) -> Iterator[Edge]:

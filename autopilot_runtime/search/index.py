@@ -187,7 +187,7 @@ def _expressions(connection: sqlite3.Connection, words: list[str]) -> Iterator[s
         yield f"({' OR '.join(rare)}) AND ({' OR '.join(rare + common)})"
     elif rare:
         yield " OR ".join(rare)
-    else:
+    elif common:
         yield " AND ".join(common)
     if common:
         yield " OR ".join(rare + common)

@@ -43,7 +43,7 @@ def read_source(path: str, data: bytes) -> Source | None:
     found: Source | None = None
     if len(text) <= LONGEST_PARSED:
         if ending == "py":
-            found = parse_python(text, module_of(path))
+            found = parse_python(text, module_of(path), is_package=path.endswith("__init__.py"))
         elif ending in LANGUAGES:
             found = parse_tree(text, path, ending)
     return found or windows(text.split("\n"))

@@ -17,7 +17,7 @@ _LEAVES = frozenset(
 _SKIPPED = frozenset([*_LEAVES, str, int, bool, type(None), float, complex, bytes, type(...)])
 
 
-def parse_python(text: str, module: str) -> Source | None:
+def parse_python(text: str, module: str, *, is_package: bool = False) -> Source | None:
     """None when it is not Python that this Python can read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of invalid escapes in somebody else's strings
@@ -25,13 +25,13 @@ def parse_python(text: str, module: str) -> Source | None:
             tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
-    return _Reader(text, module).read(tree)
+    return _Reader(text, module, is_package=is_package).read(tree)
 
 
 class _Reader:
-    def __init__(self, text: str, module: str) -> None:
+    def __init__(self, text: str, module: str, *, is_package: bool) -> None:
         self.lines = text.split("\n")
-        self.module = module
+        self.package = module.split(".") if is_package else module.split(".")[:-1]
         self.source = Source([Piece(module, "module", 1, max(1, len(self.lines)))])
         # (function piece or class name, variable) → the class of what it holds, where that can be seen
         self.types: dict[tuple[object, str], str] = {}
@@ -126,8 +126,7 @@ class _Reader:
             return owner
         base = node.module or ""
         if node.level:
-            package = self.module.split(".")
-            kept = package[: max(0, len(package) - node.level)]
+            kept = self.package[: max(0, len(self.package) - node.level + 1)]
             base = ".".join([*kept, *([base] if base else [])])
         for alias in node.names:
             self.source.imports[alias.asname or alias.name] = f"{base}.{alias.name}" if base else alias.name

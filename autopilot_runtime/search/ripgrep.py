@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.search import child
 from autopilot_runtime.search.glob import Include
 
@@ -18,6 +20,8 @@ from autopilot_runtime.search.glob import Include
 _ALWAYS = ("--no-config", "--no-messages", "--no-follow", "--no-mmap", "--crlf", "--color=never", "--engine=default")
 # Of the folders above, ripgrep 14 applies anchored rules to the wrong files: `Rulebook.hides` does that instead.
 _RULES = ("--no-ignore-global", "--no-ignore-parent", "--glob=!.git")
+# A match of nothing at the end of a line has no column.
+_RECORD = re.compile(rb"(\d+):(?:(\d+):)?(\d+):")
 _ARGUMENTS = 24_000  # bytes of paths on one command line: what every system takes
 
 
@@ -117,8 +121,11 @@ def _parsed(output: bytes) -> Iterator[Spot]:
     """Records `path NUL line : column : offset : anything LF`. A path may hold LF, but never NUL."""
     at = 0
     while (end := output.find(b"\0", at)) >= 0 and (newline := output.find(b"\n", end)) >= 0:
-        line, column, offset, _ = output[end + 1 : newline].split(b":", 3)
-        yield Spot(_plain(os.fsdecode(output[at:end])), int(line), int(column) - 1, int(offset))
+        found = _RECORD.match(output, end + 1, newline)
+        if found is None:
+            raise ToolError(f"ripgrep answered in an unknown way: {output[end : end + 80]!r}")
+        line, column, offset = found.groups()
+        yield Spot(_plain(os.fsdecode(output[at:end])), int(line), int(column or 1) - 1, int(offset))
         at = newline + 1
 
 

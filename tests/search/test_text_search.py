@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -95,14 +97,14 @@ IGNORED = {
 @pytest.mark.parametrize("git", [True, False], ids=["in a repository", "without one"])
 def test_gitignore_is_honoured(tmp_path: Path, engine: Engine, case: str, git: bool) -> None:
     lines, ignored, kept = IGNORED[case]
-    plant(tmp_path, {name: "needle" for name in [*ignored, *kept]} | {".gitignore": "\n".join(lines)})
+    plant(tmp_path, dict.fromkeys([*ignored, *kept], "needle") | {".gitignore": "\n".join(lines)})
     if git:
         (tmp_path / ".git").mkdir()
     assert sorted(paths(tmp_path, "needle", engine)) == sorted(kept)
 
 
 def test_nested_ignore_files_speak_for_their_own_folder(tmp_path: Path, engine: Engine) -> None:
-    plant(tmp_path, {name: "needle" for name in ["a.txt", "s/a.txt", "s/b.txt", "s/t/a.txt", "s/t/b.txt"]})
+    plant(tmp_path, dict.fromkeys(["a.txt", "s/a.txt", "s/b.txt", "s/t/a.txt", "s/t/b.txt"], "needle"))
     plant(tmp_path, {".gitignore": "a.txt", "s/.gitignore": "/b.txt\n!a.txt", "s/t/.ignore": "a.txt"})
     assert paths(tmp_path, "needle", engine) == ["s/a.txt", "s/t/b.txt"]
 
@@ -174,7 +176,7 @@ INCLUDES: dict[str, tuple[object, list[str]]] = {
 @pytest.mark.parametrize("case", INCLUDES)
 def test_include_selects(tmp_path: Path, engine: Engine, case: str) -> None:
     names = ["a.py", "src/b.py", "tests/c.py", "tests/deep/d.py", "tests/e.ts", "r.md", "x.gen"]
-    plant(tmp_path, {name: "needle" for name in names} | {".gitignore": "*.gen"})
+    plant(tmp_path, dict.fromkeys(names, "needle") | {".gitignore": "*.gen"})
     include, expected = INCLUDES[case]
     assert sorted(paths(tmp_path, "needle", engine, include=include)) == expected
 
@@ -247,7 +249,7 @@ def test_a_long_line_is_cut_around_its_match(tmp_path: Path, engine: Engine) -> 
 
 def test_odd_names_keep_their_bytes(tmp_path: Path, engine: Engine) -> None:
     names = ["a\nb.txt", "-e.txt", "--pre=x", "ü \t.txt", "c:1:2.txt", os.fsdecode(b"\xff.txt")]
-    plant(tmp_path, {name: "needle" for name in names})
+    plant(tmp_path, dict.fromkeys(names, "needle"))
     assert paths(tmp_path, "needle", engine) == sorted(names)
     assert paths(tmp_path, "needle", engine, scope="files", target=names) == names
 
@@ -256,7 +258,7 @@ def test_odd_names_keep_their_bytes(tmp_path: Path, engine: Engine) -> None:
 def test_a_pattern_is_never_an_option(tmp_path: Path, engine: Engine, pattern: str) -> None:
     plant(tmp_path, {"a.txt": f"x {pattern} y\n"})
     assert hits(tmp_path, pattern, engine) == [("a.txt", 1, f"x {pattern} y")]
-    assert sorted(os.listdir(tmp_path)) == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_users_own_ripgrep_configuration_changes_nothing(
@@ -389,3 +391,41 @@ def test_unreadable_folders_do_not_hide_the_rest(tmp_path: Path, engine: Engine)
         assert set(paths(tmp_path, "needle", engine)) >= {"a.txt", "z.txt"}
     finally:
         (tmp_path / "m").chmod(0o700)
+
+
+def test_a_link_swapped_in_while_we_search_shows_nothing_of_outside(tmp_path: Path, engine: Engine) -> None:
+    root = plant(tmp_path / "w", {"d/a.txt": "needle inside\n", "e/b.txt": "needle inside\n"})
+    plant(tmp_path, {"out/a.txt": "needle OUTSIDE\n"})
+    over = threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            (root / "d").rename(root / "d_")
+            (root / "d").symlink_to(tmp_path / "out")
+            (root / "d").unlink()
+            (root / "d_").rename(root / "d")
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        for _ in range(25 if engine == "rg" else 8):
+            texts = {text for _, _, text in hits(root, "needle", engine)}
+            assert texts <= {"needle inside"}
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_huge_file_costs_little_of_the_host(tmp_path: Path, engine: Engine) -> None:
+    with (tmp_path / "huge.log").open("wb") as file:
+        for _ in range(50):
+            file.write(b"x" * 999 + b"\n" + (b"y" * 99 + b"\n") * 10_000)
+        file.write(b"needle\n" + b"z" * (30 << 20) + b" needle")
+    tracemalloc.start()
+    try:
+        found = hits(tmp_path, "^needle", engine)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [(line, text) for _, line, text in found] == [(500_051, "needle")]
+    assert peak < 8 << 20
