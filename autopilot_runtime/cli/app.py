@@ -11,6 +11,7 @@ import typer
 from autopilot_runtime.cli import options as given
 from autopilot_runtime.cli.exitcode import MEANING
 from autopilot_runtime.cli.options import OutputChoice
+from autopilot_runtime.cli.release import release
 
 _WORK, _SETUP, _LOOK = "Work", "Set up", "Look"
 _CODES = "\n\n".join(f"{int(code):>3} {text}" for code, text in MEANING.items())
@@ -49,9 +50,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from autopilot_runtime import __version__
-
-        typer.echo(f"autopilot {__version__}")
+        typer.echo(f"autopilot {release()}")
         raise typer.Exit
 
 

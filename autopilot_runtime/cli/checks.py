@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from autopilot_runtime.cli.release import release
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import Call, Limits, Outcome
 
@@ -56,9 +57,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    from autopilot_runtime import __version__
-
-    found = [f"autopilot-runtime {__version__}"]
+    found = [f"autopilot-runtime {release()}"]
     missing = []
     for name in ("pydantic", "pyyaml", "typer", "rich", "anthropic", "openai"):
         try:

@@ -27,7 +27,10 @@ def coloured(diff: str, paint: Paint, *, max_lines: int | None = None) -> str:
 
 def changed_lines(diff: str) -> tuple[int, int]:
     """(lines added, lines removed)."""
-    body = [line for line in diff.splitlines() if not line.startswith(("+++ ", "--- "))]
+    lines = diff.splitlines()
+    # The head ends at the first `@@`: below it, a removed line may begin with `--`, too.
+    start = next((at for at, line in enumerate(lines) if line.startswith("@@")), len(lines))
+    body = lines[start:]
     return sum(line.startswith("+") for line in body), sum(line.startswith("-") for line in body)
 
 

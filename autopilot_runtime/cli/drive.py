@@ -10,6 +10,7 @@ from concurrent.futures import wait as wait_for
 from typing import Any, Protocol
 
 from autopilot_runtime.cli.stop import Stop
+from autopilot_runtime.cli.tally import Tally
 from autopilot_runtime.core.bridge import bridge
 from autopilot_runtime.core.errors import AutopilotError, SetupError
 from autopilot_runtime.core.event import Event
@@ -24,6 +25,8 @@ _PATIENCE = 5.0
 
 class Front(Protocol):
     """What a run is shown on, and who answers for the person."""
+
+    tally: Tally
 
     def show(self, event: Event) -> None: ...
 
@@ -85,6 +88,8 @@ class Driver:
                 return
             # Also between the pieces of a fast stream, but not for each of them.
             if time.monotonic() - ticked >= _TICK:
+                if stop.number is not None:
+                    self._front.tally.stopping()
                 self._front.tick()
                 ticked = time.monotonic()
 

@@ -62,7 +62,7 @@ def result_object(result: RunResult, tally: Tally, code: ExitCode) -> dict[str, 
         "structured_output": result.output,
         "files_changed": list(result.files_changed),
         "gate": None,
-        "error": reason(result.error) if result.error else None,
+        "error": tally.error,
         "exit_code": int(code),
     }
 
@@ -111,8 +111,8 @@ def last_lines(result: RunResult, tally: Tally, code: ExitCode, paint: Paint) ->
         parts.append(f"{figures.count(len(result.files_changed), 'file')} changed")
     mark = paint("✓", "green") if good else paint("✗", "red")
     lines = [f"{mark} {paint(' · '.join(parts), 'dim')}"]
-    if result.error and result.status in ("failed", "budget"):
-        lines.append(f"{paint('error:', 'red', 'bold')} {safe.prose(reason(result.error))}")
+    if tally.error and result.status in ("failed", "budget"):
+        lines.append(f"{paint('error:', 'red', 'bold')} {safe.prose(tally.error)}")
     if code in _NEXT:
         lines.append(_NEXT[code])
     return lines

@@ -9,6 +9,15 @@ from typing import Any
 from autopilot_runtime.cli import figures
 from autopilot_runtime.core.event import Event, EventType
 
+_DOING = {
+    EventType.STEP: "waiting for the model",
+    EventType.STREAM: "writing",
+    EventType.THOUGHT: "thinking",
+    EventType.RETRY: "waiting to try again",
+    EventType.BLOCK_STARTED: "running",
+    EventType.TOOL_RESULT: "running",
+}
+
 
 class Tally:
     """Figures of one run. `note` every event; `line` is the live line."""
@@ -22,6 +31,7 @@ class Tally:
         self.tokens = 0
         self.cost: float | None = 0.0
         self.unanswered = 0
+        self.error: str | None = None  # why the run ended, with secrets masked as in every event
         self.denials: list[dict[str, Any]] = []
 
     @property
@@ -32,29 +42,24 @@ class Tally:
     def note(self, event: Event, *, person: bool) -> None:
         """Take one event into account. Without a person, a question goes unanswered."""
         data = event.data
+        self._doing = _DOING.get(event.type, self._doing)
         if event.type is EventType.STEP:
             self.step, self.max_steps = int(data["step"]), int(data["max_steps"])
-            self._doing = "waiting for the model"
-        elif event.type in (EventType.STREAM, EventType.THOUGHT):
-            self._doing = "thinking" if event.type is EventType.THOUGHT else "writing"
         elif event.type is EventType.USAGE:
             self.tokens, self.cost = int(data.get("total_tokens") or 0), data.get("total_cost_usd")
-        elif event.type is EventType.RETRY:
-            self._doing = "waiting to try again"
-        elif event.type is EventType.BLOCK_STARTED:
-            self._doing = "running"
         elif event.type is EventType.TOOL_CALL:
             self._doing = str(data.get("label") or data.get("tool"))
-        elif event.type is EventType.TOOL_RESULT:
-            self._doing = "running"
         elif event.type is EventType.PERMISSION_DECIDED and not data.get("allowed"):
-            self._denied(data)
-        elif event.type is EventType.ASK_USER and not person:
-            self.unanswered += 1
+            self.unanswered += data.get("source") == "nobody"
+            self.denials.append({"tool_name": data.get("tool"), "reason": data.get("reason")})
+        elif event.type is EventType.ASK_USER:
+            self.unanswered += not person
+        elif event.type is EventType.RUN_ENDED:
+            self.error = data.get("error")
 
-    def _denied(self, data: Any) -> None:
-        self.unanswered += data.get("source") == "nobody"
-        self.denials.append({"tool_name": data.get("tool"), "reason": data.get("reason")})
+    def stopping(self) -> None:
+        """The run was told to stop and has not ended yet."""
+        self._doing = "stopping (Ctrl+C again leaves at once)"
 
     def line(self) -> str:
         """`step 2/30 · 12 s · 3.1k tokens · $0.02 · Reading app.py`."""

@@ -139,14 +139,13 @@ def test_escape_stops_too_and_arrow_keys_do_not(project: Project) -> None:
 def test_a_second_ctrl_c_leaves_although_the_first_is_not_done(project: Project) -> None:
     (project.folder / "stuck.py").write_text(
         "import asyncio, time\nfrom autopilot_runtime import tool\n\n\n@tool\nasync def stuck() -> None:\n"
-        '    """Holds up everything."""\n    time.sleep(60)\n'
+        '    """Holds up everything."""\n    print("in the tool", flush=True)\n    time.sleep(60)\n'
     )
     project.agent([control("stuck()"), done("ok")], tools=["./stuck.py"])
     child = project.tty(*RUN)
-    child.expect("stuck")
-    time.sleep(0.3)
+    child.expect("in the tool")
     child.sendintr()
-    time.sleep(0.3)
+    child.expect("stopping")
     child.sendintr()
     assert finish(child) == 130
 
