@@ -158,7 +158,7 @@ def _failed(failure: Failure, effects: Sequence[str], tag: str) -> str:
     if failure.kind in ("syntax", "check"):
         return text if _NOTHING in text else f"{text}\n{_NOTHING}"
     if not effects:
-        return f"{text}\nNo tool call had taken effect."
+        return f"{text}\nNo tool call had succeeded before that."
     done = "\n".join(f"{n}. {inline(effect, tag)}" for n, effect in enumerate(effects, 1))
     return f"{text}\nThese calls took effect before that; do not repeat them:\n{done}"
 

@@ -107,7 +107,7 @@ def test_a_silent_block_and_a_refused_block_say_so():
     assert "showed nothing" not in refused
     said_already = Failure("syntax", "line 1: invalid syntax\nNothing of this block ran.")
     assert result_message(BlockResult(failure=said_already), TAG).count("Nothing of this block ran") == 1
-    assert "No tool call had taken effect" in result_message(BlockResult(failure=Failure("error", "x")), TAG)
+    assert "No tool call had succeeded" in result_message(BlockResult(failure=Failure("error", "x")), TAG)
 
 
 def test_the_status_escapes_names_that_try_to_add_lines():

@@ -19,7 +19,7 @@ async def test_the_answer_is_the_value(tmp_path: Path) -> None:
         return f"to {question!r}: yes"
 
     ctx = ToolContext("ask_user", Workspace(tmp_path), on_ask=answer)
-    assert await ASK.call(ctx, {"question": "Go?"}) == "to 'Go?': yes"
+    assert (await ASK.call(ctx, {"question": "Go?"})).value == "to 'Go?': yes"
     assert ASK.label({"question": "Go?"}) == "Asking: Go?"
 
 
