@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from autopilot_runtime import Runtime, ScriptedProvider
@@ -85,7 +86,7 @@ def steps(agent: Path, count: int = 1000) -> None:
     with Runtime(agent, provider=ScriptedProvider(reply)) as runtime:
         runtime.hooks.clear()
         runtime.run("go")
-    gaps = [late - early for early, late in zip(marks, marks[1:], strict=False)]
+    gaps = [late - early for early, late in pairwise(marks)]
     early, late = statistics.median(gaps[5:45]), statistics.median(gaps[-40:])
     print(f"no-op step: {early * 1000:.2f} ms at step 10, {late * 1000:.2f} ms at step {count}: {late / early:.2f}x")
 
@@ -126,7 +127,7 @@ def prefix(folder: Path, count: int = 20) -> None:
             runtime.run("go")
         bodies = [request.body for request in fake.requests]
     shares = []
-    for early, late in zip(bodies, bodies[1:], strict=False):
+    for early, late in pairwise(bodies):
         same = next((i for i, (a, b) in enumerate(zip(early, late, strict=False)) if a != b), len(early))
         shares.append(same / len(early))
     marked = b"cache_control" in bodies[0]

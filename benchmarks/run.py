@@ -16,8 +16,9 @@ LIMIT = 900
 def main() -> int:
     """Each script is a process of its own; one that fails is said, and the others still run."""
     only = set(sys.argv[1:])
-    parts = [f"# Results\n\n{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-             f"{time.strftime('%Y-%m-%d')}. Ratios compare within one run; absolute figures are of this machine."]  # fmt: skip
+    machine = f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    note = "Ratios compare within one run; absolute figures are of this machine."
+    parts = [f"# Results\n\n{machine}, {time.strftime('%Y-%m-%d')}. {note}"]
     failed = 0
     for script in sorted(HERE.glob("bench_*.py")):
         if only and script.stem.removeprefix("bench_") not in only:

@@ -21,7 +21,9 @@ SCHEMA = {
 }
 
 
-@pytest.mark.parametrize("text", ['{"verdict": "pass", "score": 3}', '```json\n{"verdict": "pass", "score": 3.0}\n```'])
+@pytest.mark.parametrize(
+    "text", ['{"verdict": "pass", "score": 3}', '```json\n{"verdict": "pass", "score": 3.0}\n```']
+)
 def test_a_fitting_answer_is_read_bare_or_fenced(text: str) -> None:
     assert read_output(text, SCHEMA) == ({"verdict": "pass", "score": 3}, [])
 
