@@ -85,4 +85,4 @@ def headline(runtime: AsyncRuntime) -> str:
     """Who works, with what, and where."""
     agent = runtime.agent
     what = f"{agent.name} · {agent.model.provider}/{agent.model.name} · {agent.work_dir}"
-    return safe.one_line(f"{what} · type to send a message, Esc or Ctrl+C to stop", 400)
+    return safe.one_line(f"{what} · Esc stops, typing sends a message", 400)

@@ -59,7 +59,7 @@ class Screen:
             return
         self.wipe()
         width, below = self._width(), self._open and self.facts.out_tty
-        if not text or width < 20 or (below and self._column >= width - 2):
+        if not text or width < 20 or (below and self._column >= width - 1):
             return  # at the right margin terminals differ in where the cursor is
         shown = clip(text, width - 1)
         if below:
@@ -81,12 +81,19 @@ class Screen:
             self._err.flush()
 
     def _advance(self, text: str) -> None:
+        """Where the cursor is after `text`; `width` means past the last column, where the next letter wraps."""
         last = text.rpartition("\n")[2]
         if "\n" in text:
+            self._open, self._column = False, 0
+        width, line = max(self._width(), 1), (" " * self._column + last).expandtabs(8)
+        if line.isascii():
+            self._column = len(line) if len(line) <= width else (len(line) - 1) % width + 1
+        else:
             self._column = 0
-        width = max(self._width(), 1)
-        self._column = (self._column + cells(last.expandtabs(8))) % width if last else self._column
-        self._open = bool(last) or (self._open and "\n" not in text)
+            for char in line:
+                wide = cells(char)
+                self._column = wide if self._column + wide > width else self._column + wide
+        self._open = self._open or bool(last)
 
     def _width(self) -> int:
         import shutil  # heavier than all the rest of this file, and only a live line needs it

@@ -33,11 +33,21 @@ def look(env: Mapping[str, str] = os.environ) -> Facts:
         out_tty=out,
         err_tty=err,
         # All three: a prompt that goes into a file, or that nobody can answer, is a hang.
-        person=into and out and err and not ci,
+        person=into and out and err and not ci and in_front(),
         live=err and not dumb and not ci,
         out_colour=colour(out, env, dumb=dumb),
         err_colour=colour(err, env, dumb=dumb),
     )
+
+
+def in_front() -> bool:
+    """Whether the terminal listens to us. A job in the background that touches the keyboard is stopped."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except AttributeError:  # Windows has no such jobs
+        return True
+    except (OSError, ValueError):  # a terminal that is not ours to control
+        return False
 
 
 def is_tty(stream: IO[Any] | None) -> bool:

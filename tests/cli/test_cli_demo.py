@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -82,13 +81,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(project: Project) -> None:
 def test_an_empty_folder_is_taken_and_a_dead_link_is_not(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert fresh(tmp_path / "empty") == tmp_path / "empty"
-    os.symlink(tmp_path / "nowhere", tmp_path / "link")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     assert fresh(tmp_path / "link") == tmp_path / "link-2"
 
 
 def test_what_a_call_is_recognised_by_is_the_same_for_every_python() -> None:
     traceback = 'Traceback (most recent call last):\n  File "/x/test_leap.py", line 14\n    ~~~^^^\n'
-    text = f"[EXECUTION RESULT] #123abc\n$ python -m unittest\n[main] completed, return_code 1, 0.2 s, cwd /x\n{traceback}"
+    head = "[EXECUTION RESULT] #123abc\n$ python -m unittest\n[main] completed, return_code 1, 0.2 s, cwd /x\n"
+    text = f"{head}{traceback}"
     text += "\nRan 3 tests in 0.000s\n\nFAILED (failures=1)\n\n[STATUS] #123abc\nAgentic step 2 / 6"
     assert gist(text) == "$ python -m unittest\n[main] completed, return_code 1\nFAILED (failures=1)"
     assert gist(text.replace(traceback, "")) == gist(text)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 
+import pexpect
 from cli_project import Project, control, done, finish, write
 
 RUN = ("run", "agent.yaml", "do it")
@@ -193,6 +195,17 @@ def test_the_terminal_is_given_back_as_it_was(project: Project) -> None:
     child.expect("stopped")
     finish(child)
     assert " icanon" in child.before and " echo " in child.before
+
+
+def test_a_job_in_the_background_asks_nobody_and_is_not_stopped(project: Project) -> None:
+    project.agent([write("a.txt", "x\n"), done("ok")])
+    command = f"{sys.executable} -m autopilot_runtime run agent.yaml 'do it' & wait $!; echo code $?"
+    child = pexpect.spawn(
+        "bash", ["-c", f"set -m; {command}"], cwd=str(project.folder), env=project.env(), timeout=20
+    )
+    project.terminals.append(child)
+    child.expect(b"code 6")
+    finish(child)
 
 
 def test_chat_keeps_the_conversation_and_its_commands_work(project: Project) -> None:
