@@ -177,9 +177,7 @@ async def test_a_feed_replays_then_goes_on_live_without_a_gap() -> None:
     feed = stream.open(since=1)
     reader = asyncio.create_task(_collect(feed))
     await asyncio.sleep(0)
-    threading.Thread(target=lambda: scope.emit(EventType.STREAM, text="3")).start()
-    while stream.seq < 4:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(scope.emit, EventType.STREAM, text="3")
     feed.close()
     assert await asyncio.wait_for(reader, 5) == ["1", "2", "3"]
 
