@@ -104,10 +104,17 @@ async def test_abort_inside_a_tool_ends_the_run_within_a_second(stage: Stage, ki
 
 
 async def test_abort_of_a_stalled_stream_keeps_what_was_said(stage: Stage) -> None:
-    rt = stage.open(Broken("stall", events=12, text="I was about to say something. " * 20), finish("next"))
+    fault = Broken("stall", events=12, text="I was about to say something. " * 20)
+    rt = stage.open(fault, finish("next"), options={"stream": True})
     streamed = Gate()
-    rt.hooks.register(EventType.STREAM, streamed.open)
-    stage.core._kit.live = True
+    shown: list[str] = []
+
+    def show(text: str, **_: Any) -> None:
+        shown.append(text)
+        if "I was about" in "".join(shown):
+            streamed.open()
+
+    rt.hooks.register(EventType.STREAM, show)
     work = stage.begin()
     await streamed.passed()
     begun = time.monotonic()
