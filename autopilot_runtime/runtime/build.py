@@ -96,7 +96,7 @@ class Kit:
         self.skills = find_skills(agent.skills)
         self.registry = ToolRegistry()
         fill_registry(self.registry, agent, self.skills)
-        self.rights = Rights(rules, mode, questions=self.questions, registry=self.registry)
+        self.rights = Rights(rules, mode, questions=self.questions, registry=self.registry, session=session)
         self.tag = str(session.extra().get("tag") or new_tag())
         self._provider = provider
         self._own_provider = provider is None
@@ -274,6 +274,7 @@ class Kit:
         self._introduced.clear()
         self.workspace.forget()
         self.watch = Watch(self.workspace)
+        self.rights.grants.clear()
         self.scope.emit(EventType.SESSION_RESET)
 
     async def close(self) -> None:

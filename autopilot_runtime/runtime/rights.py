@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, get_args
 
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import AgentFileError, PermissionDenied, SetupError
 from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.questions import Questions
@@ -28,16 +30,25 @@ from autopilot_runtime.tool.permit import (
 )
 from autopilot_runtime.tool.registry import ToolRegistry
 
+GRANTS = "grants"  # where "always" is kept beside the conversation
+
 
 class Rights:
     """Permissions of one runtime. `grants` are remembered for the session."""
 
     def __init__(
-        self, rules: Sequence[Rule], mode: PermissionMode, *, questions: Questions, registry: ToolRegistry
+        self,
+        rules: Sequence[Rule],
+        mode: PermissionMode,
+        *,
+        questions: Questions,
+        registry: ToolRegistry,
+        session: SessionStore,
     ) -> None:
         self.rules = tuple(rules)
         self.mode = mode
-        self.grants: list[Rule] = []
+        self.grants = [Rule(**grant) for grant in session.extra().get(GRANTS, [])]
+        self._session = session
         self._questions = questions
         self._registry = registry
 
@@ -67,6 +78,7 @@ class Rights:
             preview = await in_thread(tool.preview, context, arguments)
         if decision.always:
             self.grants.append(grant_for(tool.request(preview, asks=True)))
+            self._session.append([], extra={GRANTS: [asdict(grant) for grant in self.grants]})
         return arguments
 
     def _refuse_forbidden(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> None:

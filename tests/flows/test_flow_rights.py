@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,3 +205,19 @@ async def test_abort_while_a_question_waits(stage: Stage) -> None:
     assert await work is None
     assert stage.status == "aborted"
     assert await stage.run() == "later"
+
+
+async def test_an_always_is_remembered_with_the_session(stage: Stage, tmp_path: Path) -> None:
+    options = {"session": "file", "session_id": "kept", "session_dir": tmp_path / "sessions"}
+    asked: list[str] = []
+
+    def always(description: str, **_: Any) -> Decision:
+        asked.append(description)
+        return Decision(True, always=True)
+
+    for _ in range(2):
+        rt = stage.open(WRITE, finish(), tools=ASKING, options=options)
+        rt.hooks.register(EventType.PERMISSION_REQUEST, always)
+        assert await stage.run() is not None
+        await stage.close()
+    assert len(asked) == 1
