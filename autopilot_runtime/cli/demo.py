@@ -44,12 +44,12 @@ def demo_command(folder: Path) -> ExitCode:
         model = ReplayProvider(_home() / "demo.jsonl", volatile=gist, pace=1.0)
         runtime = AsyncRuntime(agent, stream=True, provider=model)
         try:
-            front = DemoFront(screen)
-            result = Driver(runtime, front).run(TASK)
+            driver = Driver(runtime, DemoFront(screen))
+            result = driver.run(TASK)
         finally:
             close(runtime)
     if result.status != "completed":
-        return _failed(screen, result)
+        return _unfinished(screen, result, stopped_by=driver.stop.number if driver.stop else None)
     _conclude(screen, work, result, model.recorded_cost, seconds=time.monotonic() - begun)
     return ExitCode.DONE
 
@@ -79,7 +79,7 @@ def overrides(work: Path) -> dict[str, str]:
 
 
 def gist(text: str) -> str:
-    """What a call is recognised by. Tracebacks differ from one Python to the next; what became of the tests does not."""
+    """What a call is recognised by. Tracebacks differ from one Python to the next; what became of the tests, not."""
     return "\n".join(_GIST.findall(text))
 
 
@@ -87,12 +87,11 @@ def gist(text: str) -> str:
 def python_on_path() -> Iterator[None]:
     """Let `python` in the agent's terminal be the Python of this command, whatever it is called on this machine."""
     before = {name: os.environ.get(name) for name in ("PATH", "PYTHONDONTWRITEBYTECODE")}
-    with tempfile.TemporaryDirectory(prefix="autopilot-demo-") as folder:
-        if os.name == "posix":
-            Path(folder, "python").symlink_to(sys.executable)
-        else:
-            folder = str(Path(sys.executable).parent)
-        os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])
+    beside = Path(sys.executable).parent
+    with tempfile.TemporaryDirectory(prefix="autopilot-demo-") as spare:
+        if os.name == "posix" and not (beside / "python").exists():
+            Path(spare, "python").symlink_to(sys.executable)
+        os.environ["PATH"] = os.pathsep.join([spare, str(beside), os.environ.get("PATH", os.defpath)])
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         try:
             yield
@@ -140,8 +139,11 @@ def _nearby(work: Path) -> Path:
     return work.relative_to(here) if work.is_relative_to(here) else work
 
 
-def _failed(screen: Screen, result: RunResult) -> ExitCode:
-    why = f": {safe.prose(reason(result.error))}" if result.error else ""
-    screen.line(f"{screen.paint('The demo did not end well', 'red')} ({result.status}){why}")
-    screen.line("See what is missing on this machine: autopilot doctor")
-    return of_result(result) or ExitCode.FAILED
+def _unfinished(screen: Screen, result: RunResult, *, stopped_by: int | None) -> ExitCode:
+    if result.status == "aborted":
+        screen.line("Stopped.")
+    else:
+        why = f": {safe.prose(reason(result.error))}" if result.error else ""
+        screen.line(f"{screen.paint('The demo did not end well', 'red')} ({result.status}){why}")
+        screen.line("See what is missing on this machine: autopilot doctor")
+    return of_result(result, stopped_by=stopped_by) or ExitCode.FAILED

@@ -1,0 +1,47 @@
+"""What the model of the documentation says, by task. It is served by a real HTTP server to the real client."""
+
+from __future__ import annotations
+
+import json
+
+from tests.fake_provider import Entry, Seen, Status
+
+
+def act(say: str, code: str, payload: str = "", done: str = "") -> str:
+    """A reply with a control block, a payload block and a completion, as far as they are given."""
+    parts = [say, f"```codepilot\n{code}\n```"]
+    parts += [f"```text\n{payload}\n```"] if payload else []
+    parts += [finish(done)] if done else []
+    return "\n\n".join(parts) + "\n"
+
+
+def finish(text: str) -> str:
+    """A completion block."""
+    return f"```completion\n{text}\n```"
+
+
+REPLIES: dict[str, list[str]] = {
+    "Write a greeting to hello.txt": [
+        act("I write the file.", 'write_file("hello.txt")', "Hello, world!"),
+        finish("hello.txt greets the world."),
+    ],
+    "Write a farewell to bye.txt": [act("I write it.", 'write_file("bye.txt")', "Goodbye.", "bye.txt is written.")],
+    "Write a welcome to welcome.txt": [
+        act("I write the file.", 'write_file("welcome.txt")', "Welcome!"),
+        "The file was not written: you did not allow it.",
+    ],
+}
+
+
+def answer(seen: Seen) -> Entry:
+    """The reply to the newest task of a conversation."""
+    messages = json.loads(seen.body)["messages"]
+    texts = [json.dumps(message["content"], ensure_ascii=False) for message in messages]
+    at, task = next(
+        ((at, task) for at in range(len(texts) - 1, -1, -1) for task in REPLIES if task in texts[at]), (0, "")
+    )
+    replies = REPLIES.get(task, [])
+    said = sum(message["role"] == "assistant" for message in messages[at:])
+    if said >= len(replies):
+        return Status(400, f"no reply {said + 1} is written for {task!r}")
+    return replies[said]
