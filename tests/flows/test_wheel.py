@@ -27,10 +27,11 @@ class Installed:
     wheel: Path
     bin: Path
     folder: Path
+    home: Path
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """One of its commands, in the empty folder, without network where the system lets us."""
-        env = {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        env = {"PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.home), "LANG": "C.UTF-8"}
         return subprocess.run(
             [*_offline(), str(self.bin / command[0]), *command[1:]],
             cwd=self.folder,
@@ -83,13 +84,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
         if entry.suffix != ".pth" and not entry.name.startswith(("autopilot_runtime", "_editable", "__editable")):
             (dependencies / entry.name).symlink_to(entry)
     (site / "dependencies.pth").write_text(f"{dependencies}\n")
-    (place / "empty").mkdir()
-    return Installed(wheel, bin_dir, place / "empty")
+    for name in ("empty", "home"):
+        (place / name).mkdir()
+    return Installed(wheel, bin_dir, place / "empty", place / "home")
 
 
 def _quietly(command: list[str], *, cwd: Path) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _places(text: str) -> str:
+    """The text without the folders in which agent files lie: those differ."""
+    return re.sub(r"\S*/(?=agentfiles/)", "", text)
 
 
 def test_the_wheel_holds_every_shipped_file_and_nothing_of_the_workshop(installed: Installed) -> None:
@@ -122,9 +129,21 @@ def test_the_demo_runs_from_the_wheel_in_at_most_twenty_seconds(installed: Insta
 def test_shipped_agents_and_packs_are_found_by_name(installed: Installed) -> None:
     version = installed.run("autopilot", "--version")
     assert re.fullmatch(r"autopilot \d+\.\d+\.\d+\n", version.stdout), version.stderr
+    checkout = {**os.environ, "PYTHONPATH": str(ROOT)}
     for agent in sorted(path.stem for path in (ROOT / "agentfiles").glob("*.yaml")):
-        linted = installed.run("autopilot", "lint", agent)
-        assert linted.returncode == 0, linted.stdout + linted.stderr
+        command = ["autopilot_runtime", "lint", agent]
+        here = installed.run("autopilot", *command[1:])
+        there = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=installed.folder,
+            env=checkout,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert here.returncode == there.returncode, here.stdout + here.stderr
+        assert _places(here.stdout + here.stderr) == _places(there.stdout + there.stderr)
     code = "import autopilot_runtime.core.shelf as s; print(s.shelf('tools'))"
     assert installed.run("python", "-c", code).stdout.strip().endswith(f"{SHELF}/tools")
 
@@ -132,7 +151,9 @@ def test_shipped_agents_and_packs_are_found_by_name(installed: Installed) -> Non
 def test_the_library_works_from_the_wheel(installed: Installed) -> None:
     code = """
 from autopilot_runtime import Runtime, ScriptedProvider
-reply = "Yes.\\n\\n```codepilot\\nwrite_file('a.txt')\\n```\\n\\n```text\\nhello\\n```\\n\\n```completion\\nWritten.\\n```\\n"
+fence = "`" * 3
+blocks = ("codepilot", "write_file('a.txt')"), ("text", "hello"), ("completion", "Written.")
+reply = "Yes.\\n\\n" + "\\n\\n".join(f"{fence}{kind}\\n{body}\\n{fence}" for kind, body in blocks)
 open("agent.yaml", "w").write("agent: {name: A, model: {provider: scripted, name: none}, runtime: {work_dir: ws}}")
 with Runtime("agent.yaml", provider=ScriptedProvider([reply])) as runtime:
     runtime.hooks.clear()
