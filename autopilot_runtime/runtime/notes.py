@@ -11,13 +11,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from autopilot_runtime.core.message import printable
-from autopilot_runtime.core.protocols import BlockResult, Failure
+from autopilot_runtime.core.protocols import BlockResult, Failure, Item
 
 QUOTED = "(quoted) "
 GONE = "(tag removed)"
+MOST_RECEIPTS = 3
 _NOTHING = "Nothing of this block ran."
 
 _GAP = r"[\s_-]*"
@@ -137,7 +139,7 @@ def result_message(
     `unused` names payload blocks nobody consumed. `extra` are whole messages that belong to the same turn
     (user messages, environment changes), built by the functions above.
     """
-    shown = [item.text for item in result.items if item.text]
+    shown = _folded_receipts(item for item in result.items if item.text)
     lines = [defuse("\n".join(text.rstrip("\n") for text in shown), tag)] if shown else []
     if result.dropped_chars:
         lines.append(f"({result.dropped_chars:,} more characters were dropped. Print less.)")
@@ -151,6 +153,16 @@ def result_message(
     if completion_void and result.failure:
         lines.append("Your completion was not delivered, because the block failed. The task goes on.")
     return _joined([f"[EXECUTION RESULT] {tag}\n" + "\n".join(lines), *extra], status)
+
+
+def _folded_receipts(items: Iterable[Item]) -> list[str]:
+    """The texts of a block in order; of many silent calls in a row only the first few are named."""
+    texts: list[str] = []
+    for quiet, group in groupby(items, key=lambda item: item.kind == "receipt" and "-> failed" not in item.text):
+        found = [item.text for item in group]
+        spare = len(found) - MOST_RECEIPTS
+        texts += [*found[:MOST_RECEIPTS], f"... and {spare:,} more calls"] if quiet and spare > 1 else found
+    return texts
 
 
 def _failed(failure: Failure, effects: Sequence[str], tag: str) -> str:

@@ -209,3 +209,16 @@ def test_tags_are_made_fresh():
     tags = {new_tag() for _ in range(50)}
     assert len(tags) > 45
     assert all(re.fullmatch(r"#[0-9a-f]{6}", tag) for tag in tags)
+
+
+def test_many_silent_calls_in_a_row_are_counted_not_listed() -> None:
+    receipts = [Item("receipt", f'read_file("{n}.py") -> str, 7 chars') for n in range(40)]
+    failed = Item("receipt", 'read_file("x") -> failed: no such file')
+    text = result_message(BlockResult((*receipts, failed, Item("text", "done\n"), *receipts[:4])), TAG)
+    assert text.splitlines()[1:] == [
+        *(item.text for item in receipts[:3]),
+        "... and 37 more calls",
+        failed.text,
+        "done",
+        *(item.text for item in receipts[:4]),
+    ]
