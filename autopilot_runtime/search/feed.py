@@ -13,6 +13,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from autopilot_runtime.search.schema import connect, is_damage
 from autopilot_runtime.search.words import indexed
 
 DAMAGED = 3  # exit code: the index file is broken
-_BATCH_SECONDS = 0.5  # other processes may write between two batches
+_BATCH_SECONDS = 0.5  # a kill costs at most the work of so long
+_BATCH_GONE = 200
 # Within one tick of the file system's clock a second change does not show; such a file is looked at again.
 _TICK_NS = 50_000_000
 
@@ -44,68 +46,97 @@ def main() -> None:
         sys.exit(DAMAGED if is_damage(error) else 1)
 
 
+@dataclass(slots=True)
+class _Read:
+    """A file made ready to be written. Without `rows` its content is what the index has, or nothing to index."""
+
+    path: str
+    stamp: tuple[int, int, int]
+    digest: bytes
+    source: Source | None = None
+    rows: list[tuple[str, str, str, bytes]] = field(default_factory=list)  # name, path, body; digest of the text
+
+
 def feed(connection: sqlite3.Connection, root: str, *, changed: Sequence[str], gone: Sequence[str]) -> None:
-    """Take the files into the index. Each batch is one transaction: what was done before a kill is kept."""
+    """Take the files into the index. What was written before a kill is kept.
+
+    Files are parsed outside of the transaction, so that several processes can do it at once.
+    """
     todo = list(reversed(changed))
     left = list(gone)
     while todo or left:
+        ready: list[_Read] = []
+        missing = [left.pop() for _ in range(min(len(left), _BATCH_GONE))]
+        until = time.monotonic() + _BATCH_SECONDS
+        while todo and time.monotonic() < until:
+            path = todo.pop()
+            try:
+                ready.append(_read(connection, root, path))
+            except OSError:
+                missing.append(path)
         connection.execute("BEGIN IMMEDIATE")
         try:
-            until = time.monotonic() + _BATCH_SECONDS
-            while left and time.monotonic() < until:
-                _forget(connection, left.pop())
-            while todo and time.monotonic() < until:
-                _take(connection, root, todo.pop())
+            for path in missing:
+                _forget(connection, path)
+            for one in ready:
+                _write(connection, one)
         except BaseException:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
 
 
-def _take(connection: sqlite3.Connection, root: str, path: str) -> None:
-    try:
-        with open_inside(root, path) as file:
-            info = os.fstat(file.fileno())
-            mtime = info.st_mtime_ns if time.time_ns() - info.st_mtime_ns > _TICK_NS else 0
-            stamp = (info.st_size, mtime, info.st_ino)
-            row = connection.execute(
-                "SELECT size, mtime, inode, digest, id FROM files WHERE path = ?", (path,)
-            ).fetchone()
-            if row and row[:3] == stamp:
-                return  # another process was here first
-            data = b"".join(iter(lambda: file.read(MAX_BYTES), b"")) if info.st_size <= MAX_BYTES else b"\0"
-    except OSError:
-        _forget(connection, path)
-        return
-    digest = hashlib.blake2b(data, digest_size=16).digest()
-    if row and row[3] == digest:
-        connection.execute("UPDATE files SET size = ?, mtime = ?, inode = ? WHERE id = ?", (*stamp, row[4]))
-        return
-    _forget(connection, path)
-    cursor = connection.execute(
-        "INSERT INTO files (path, size, mtime, inode, digest) VALUES (?, ?, ?, ?, ?)", (path, *stamp, digest)
-    )
-    source = read_source(path, data)
-    if source is not None:
-        _insert(connection, int(cursor.lastrowid or 0), path, source)
+def _known(connection: sqlite3.Connection, path: str) -> tuple[tuple[int, int, int], bytes, int] | None:
+    row = connection.execute("SELECT size, mtime, inode, digest, id FROM files WHERE path = ?", (path,)).fetchone()
+    return (row[:3], row[3], row[4]) if row else None
 
 
-def _insert(connection: sqlite3.Connection, file: int, path: str, source: Source) -> None:
+def _read(connection: sqlite3.Connection, root: str, path: str) -> _Read:
+    with open_inside(root, path) as file:
+        info = os.fstat(file.fileno())
+        mtime = info.st_mtime_ns if time.time_ns() - info.st_mtime_ns > _TICK_NS else 0
+        data = b"".join(iter(lambda: file.read(MAX_BYTES), b"")) if info.st_size <= MAX_BYTES else b"\0"
+    ready = _Read(path, (info.st_size, mtime, info.st_ino), hashlib.blake2b(data, digest_size=16).digest())
+    known = _known(connection, path)
+    if known and known[1] == ready.digest:
+        return ready
+    ready.source = read_source(path, data)
     where = indexed(path.rpartition(".")[0].replace("/", " "))
-    ids: list[int] = []
-    for piece in source.pieces:
+    for piece in ready.source.pieces if ready.source else ():
         digest = hashlib.blake2b(piece.text.encode("utf-8", "replace"), digest_size=16).digest()
-        last = piece.name.rpartition(".")[2]
-        row = (file, piece.name, last, piece.kind, piece.start, piece.end, ",".join(piece.bases), digest)
-        cursor = connection.execute(
-            "INSERT INTO pieces (file, name, last, kind, start, end, bases, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            row,
-        )
-        ids.append(int(cursor.lastrowid or 0))
         # Of a module the path is its name already.
         name = "" if piece.kind == "module" else indexed(piece.name)
-        words = (ids[-1], name, where, indexed(piece.text))
-        connection.execute("INSERT INTO words (rowid, name, path, body) VALUES (?, ?, ?, ?)", words)
+        ready.rows.append((name, where, indexed(piece.text), digest))
+    return ready
+
+
+def _write(connection: sqlite3.Connection, ready: _Read) -> None:
+    known = _known(connection, ready.path)
+    if known and known[1] == ready.digest:
+        # Only touched, or another process was here first.
+        connection.execute("UPDATE files SET size = ?, mtime = ?, inode = ? WHERE id = ?", (*ready.stamp, known[2]))
+        return
+    _forget(connection, ready.path)
+    cursor = connection.execute(
+        "INSERT INTO files (path, size, mtime, inode, digest) VALUES (?, ?, ?, ?, ?)",
+        (ready.path, *ready.stamp, ready.digest),
+    )
+    if ready.source is not None:
+        _insert(connection, int(cursor.lastrowid or 0), ready.source, ready.rows)
+
+
+def _insert(
+    connection: sqlite3.Connection, file: int, source: Source, rows: Sequence[tuple[str, str, str, bytes]]
+) -> None:
+    ids: list[int] = []
+    for piece, (*words, digest) in zip(source.pieces, rows, strict=True):
+        last = piece.name.rpartition(".")[2]
+        cursor = connection.execute(
+            "INSERT INTO pieces (file, name, last, kind, start, end, bases, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (file, piece.name, last, piece.kind, piece.start, piece.end, ",".join(piece.bases), digest),
+        )
+        ids.append(int(cursor.lastrowid or 0))
+        connection.execute("INSERT INTO words (rowid, name, path, body) VALUES (?, ?, ?, ?)", (ids[-1], *words))
     connection.executemany(
         "INSERT INTO calls (piece, name, receiver, hint, line) VALUES (?, ?, ?, ?, ?)",
         ((ids[call.piece], call.name, call.receiver, call.hint, call.line) for call in source.calls),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autopilot_runtime.search.resolve import Resolver, Site, Symbol
 
 MAX_EDGES = 200
+SECONDS = 5.0  # one trace may take; in huge workspaces a name like `get` is called everywhere
 _MAX_SITES = 5_000  # calls of one name that are looked at
 _MAX_ALIASES = 20
 _SITE = "c.piece, p.file, c.name, c.receiver, c.hint, c.line FROM calls c JOIN pieces p ON p.id = c.piece"
+
+
+_Direction = Callable[[Sequence[Symbol]], Iterable["Edge"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,94 +39,126 @@ class Trace:
     more: bool = False
 
 
-def trace_callers(connection: sqlite3.Connection, symbol: str, *, limit: int = MAX_EDGES) -> Trace:
+def trace_callers(
+    connection: sqlite3.Connection, symbol: str, *, limit: int = MAX_EDGES, seconds: float = SECONDS
+) -> Trace:
     """Every place that calls it."""
-    resolver = Resolver(connection)
-    symbols = resolver.find(symbol)
-    edges = sorted({edge for one in symbols for edge in _callers(resolver, one)}, key=_order)
-    return Trace(tuple(symbols), tuple(edges[:limit]), more=len(edges) > limit)
+    walk = _Walk(connection, seconds)
+    symbols = walk.resolver.find(symbol)
+    edges = sorted(walk.callers(symbols), key=_order)
+    return Trace(tuple(symbols), tuple(edges[:limit]), more=len(edges) > limit or walk.is_late)
 
 
-def trace_callees(connection: sqlite3.Connection, symbol: str, *, limit: int = MAX_EDGES) -> Trace:
+def trace_callees(
+    connection: sqlite3.Connection, symbol: str, *, limit: int = MAX_EDGES, seconds: float = SECONDS
+) -> Trace:
     """Everything it calls."""
-    resolver = Resolver(connection)
-    symbols = resolver.find(symbol)
-    edges: dict[Edge, None] = {}
-    outside: dict[str, None] = {}
-    for one in symbols:
-        for site, reached, sure in _calls(resolver, one):
-            if not reached:
-                outside[f"{site.receiver}.{site.name}" if site.receiver else site.name] = None
-            edges.update({Edge(resolver.symbol(site.piece), callee, site.line, sure): None for callee in reached})
-    return Trace(tuple(symbols), tuple(list(edges)[:limit]), tuple(outside), more=len(edges) > limit)
+    walk = _Walk(connection, seconds)
+    symbols = walk.resolver.find(symbol)
+    edges = list(walk.callees(symbols))
+    outside = tuple(walk.outside)
+    return Trace(tuple(symbols), tuple(edges[:limit]), outside, more=len(edges) > limit or walk.is_late)
 
 
-def trace_graph(connection: sqlite3.Connection, symbol: str, *, depth: int = 2, limit: int = MAX_EDGES) -> Trace:
-    """Callers and callees up to `depth` calls away, nearest first."""
-    resolver = Resolver(connection)
-    symbols = resolver.find(symbol)
-    edges: dict[Edge, None] = {}
-    for direction in (_callers, _callees):
+def trace_graph(
+    connection: sqlite3.Connection, symbol: str, *, depth: int = 2, limit: int = MAX_EDGES, seconds: float = SECONDS
+) -> Trace:
+    """Callers and callees up to `depth` calls away, nearest first; half the room is for the callers."""
+    walk = _Walk(connection, seconds)
+    symbols = walk.resolver.find(symbol)
+    up, more_up = walk.rings(symbols, walk.callers, depth, limit=limit // 2)
+    down, more_down = walk.rings(symbols, walk.callees, depth, limit=limit - len(up))
+    edges = dict.fromkeys([*up, *down])
+    return Trace(tuple(symbols), tuple(edges), more=more_up or more_down or walk.is_late)
+
+
+class _Walk:
+    """One trace through the graph, which ends when its time is up."""
+
+    def __init__(self, connection: sqlite3.Connection, seconds: float) -> None:
+        self.connection = connection
+        self.resolver = Resolver(connection)
+        self.outside: dict[str, None] = {}
+        self._until = time.monotonic() + seconds
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has to end."""
+        return time.monotonic() > self._until
+
+    def rings(
+        self, symbols: Sequence[Symbol], direction: _Direction, depth: int, *, limit: int
+    ) -> tuple[list[Edge], bool]:
+        """The edges ring by ring around the symbols, and whether there are more."""
+        edges: dict[Edge, None] = {}
         seen = {one.id for one in symbols}
         ring = list(symbols)
-        room = limit // 2 + (limit // 2 - len(edges) if direction is _callees else 0)
-        before = len(edges)
         for _ in range(max(1, depth)):
-            outer: list[Symbol] = []
-            for one in ring:
-                for edge in sorted(direction(resolver, one), key=_order):
-                    if len(edges) - before > room:
-                        return Trace(tuple(symbols), tuple(edges)[:limit], more=True)
-                    edges[edge] = None
-                    far = edge.caller if direction is _callers else edge.callee
-                    # What is only guessed leads nowhere: guesses on guesses would fill the page.
-                    if far.id not in seen and edge.sure and far.kind != "module":
-                        seen.add(far.id)
-                        outer.append(far)
-            ring = outer
-    return Trace(tuple(symbols), tuple(edges))
+            found = sorted(direction(ring), key=_order)
+            edges.update(dict.fromkeys(found))
+            if len(edges) > limit or self.is_late:
+                return list(edges)[:limit], True
+            # What is only guessed leads nowhere: guesses on guesses would fill the page.
+            ends = {end for edge in found if edge.sure for end in (edge.caller, edge.callee)}
+            ring = sorted(
+                (one for one in ends if one.id not in seen and one.kind != "module"), key=lambda one: one.id
+            )
+            seen.update(one.id for one in ring)
+        return list(edges), False
+
+    def callers(self, symbols: Sequence[Symbol]) -> set[Edge]:
+        """The calls that reach one of them. Calls of one name are gone through once for all its symbols."""
+        wanted = {one.id: one for symbol in symbols for one in self._made_by(symbol)}
+        edges: set[Edge] = set()
+        for name in sorted({one.name.rpartition(".")[2] for one in wanted.values()}):
+            for site in self._sites(name):
+                reached, sure = self.resolver.reached(site)
+                sure = sure and len(reached) == 1
+                for one in reached:
+                    if one.id in wanted:
+                        edges.add(Edge(self.resolver.symbol(site.piece), wanted[one.id], site.line, sure))
+                if self.is_late:
+                    return edges
+        return edges
+
+    def _made_by(self, symbol: Symbol) -> Iterator[Symbol]:
+        """The symbol, and for the maker of a class the class: whoever calls that calls this."""
+        yield symbol
+        owner, _, last = symbol.name.rpartition(".")
+        if owner and last in ("__init__", "constructor", "initialize"):
+            named = self.resolver.named(owner.rpartition(".")[2])
+            yield from (one for one in named if one.file == symbol.file and one.name == owner)
+
+    def _sites(self, name: str) -> Iterator[Site]:
+        """Calls of that name, and of the names under which it is imported."""
+        aliases = self.connection.execute(
+            "SELECT DISTINCT local FROM imports WHERE last = ? AND local != ? LIMIT ?", (name, name, _MAX_ALIASES)
+        ).fetchall()
+        for one in [name, *(alias for (alias,) in aliases)]:
+            rows = self.connection.execute(f"SELECT {_SITE} WHERE c.name = ? LIMIT ?", (one, _MAX_SITES))
+            yield from (Site(*row) for row in rows.fetchall())
+
+    def callees(self, symbols: Sequence[Symbol]) -> Iterator[Edge]:
+        """What they call, in the order of their lines; what is not in the workspace goes to `outside`."""
+        for symbol in symbols:
+            for site in self._inside(symbol):
+                reached, sure = self.resolver.reached(site)
+                if not reached:
+                    self.outside[f"{site.receiver}.{site.name}" if site.receiver else site.name] = None
+                for one in reached:
+                    yield Edge(self.resolver.symbol(site.piece), one, site.line, sure and len(reached) == 1)
+            if self.is_late:
+                return
+
+    def _inside(self, symbol: Symbol) -> Iterator[Site]:
+        """The calls in a function, or in all of a class."""
+        where, values = "c.piece = ?", [symbol.id]
+        if symbol.kind == "class":
+            where = "p.file = ? AND p.start >= ? AND p.end <= ?"
+            values = [symbol.file, symbol.line, symbol.end]
+        rows = self.connection.execute(f"SELECT {_SITE} WHERE {where} ORDER BY c.line LIMIT {_MAX_SITES}", values)
+        yield from (Site(*row) for row in rows.fetchall())
 
 
 def _order(edge: Edge) -> tuple[bool, str, int, int]:
     return (not edge.sure, edge.caller.path, edge.line, edge.callee.id)
-
-
-def _callers(resolver: Resolver, symbol: Symbol) -> Iterator[Edge]:
-    last = symbol.name.rpartition(".")[2]
-    if last in ("__init__", "constructor", "initialize", "new") and "." in symbol.name:
-        owner = symbol.name.rpartition(".")[0]
-        for one in resolver.named(owner.rpartition(".")[2]):
-            if one.file == symbol.file and one.name == owner:
-                yield from _callers(resolver, one)
-    for site in _sites(resolver.connection, last):
-        reached, sure = resolver.reached(site)
-        if any(one.id == symbol.id for one in reached):
-            yield Edge(resolver.symbol(site.piece), symbol, site.line, sure and len(reached) == 1)
-
-
-def _sites(connection: sqlite3.Connection, name: str) -> Iterator[Site]:
-    """Calls of that name, and of the names under which it is imported."""
-    aliases = connection.execute(
-        "SELECT DISTINCT local FROM imports WHERE last = ? AND local != ? LIMIT ?", (name, name, _MAX_ALIASES)
-    ).fetchall()
-    for one in [name, *(alias for (alias,) in aliases)]:
-        rows = connection.execute(f"SELECT {_SITE} WHERE c.name = ? LIMIT ?", (one, _MAX_SITES))
-        yield from (Site(*row) for row in rows.fetchall())
-
-
-def _callees(resolver: Resolver, symbol: Symbol) -> Iterator[Edge]:
-    for site, reached, sure in _calls(resolver, symbol):
-        for one in reached:
-            yield Edge(resolver.symbol(site.piece), one, site.line, sure and len(reached) == 1)
-
-
-def _calls(resolver: Resolver, symbol: Symbol) -> Iterator[tuple[Site, tuple[Symbol, ...], bool]]:
-    """The calls in a function, or in all of a class."""
-    where, values = "c.piece = ?", [symbol.id]
-    if symbol.kind == "class":
-        where = "p.file = ? AND p.start >= ? AND p.end <= ?"
-        values = [symbol.file, symbol.line, symbol.end]
-    rows = resolver.connection.execute(f"SELECT {_SITE} WHERE {where} ORDER BY c.line LIMIT {_MAX_SITES}", values)
-    for row in rows.fetchall():
-        site = Site(*row)
-        yield site, *resolver.reached(site)

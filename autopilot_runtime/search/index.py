@@ -13,6 +13,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ from autopilot_runtime.search.words import asked
 
 # A word in more pieces than this does not choose pieces, it only orders those that rarer words have chosen.
 _COMMON = 2_000
+# A first indexing is mostly parsing, which processes can share; writing they do one after the other.
+_MAX_WORKERS = 4
+_FILES_PER_WORKER = 200
 _SEARCH = """
 SELECT f.path, p.name, p.kind, p.start, p.end, -w.score, p.id, p.digest
 FROM (SELECT rowid, bm25(words, 4.0, 2.0, 1.0) AS score FROM words WHERE words MATCH ? ORDER BY score LIMIT ?) w
@@ -137,23 +141,39 @@ class Index:
         gone = [path for path in known if path not in now]
         if not changed and not gone:
             return Refreshed(len(now), 0, 0)
-        order: dict[str, object] = {"root": self.root, "index": str(self.path), "changed": changed, "gone": gone}
-        order["packages"] = [entry for entry in sys.path if os.path.isabs(entry)]  # for grammars  # noqa: PTH117
         before = len(known) - len(gone)
-        done = child.run(
-            child.worker("feed"),
-            cwd=self.root,
-            clock=clock,
-            sent=json.dumps(order).encode(),
-            tick=lambda: self._tell(progress, before, len(now)),
-        )
-        if done.code == DAMAGED:
-            remove(self.path)
-            raise Damaged(done.errors.decode("utf-8", "replace").strip()[-200:])
-        if done.code not in (0, None):
+        whole = self._feed(changed, gone, clock, lambda: self._tell(progress, before, len(now)))
+        return Refreshed(len(now), len(changed), len(gone), complete=whole)
+
+    def _feed(self, changed: list[str], gone: list[str], clock: child.Clock, tick: Callable[[], None]) -> bool:
+        """Parse and store what changed, in one process, or in a few when it is much; whether all was done."""
+        count = max(1, min(_MAX_WORKERS, (os.cpu_count() or 1), len(changed) // _FILES_PER_WORKER))
+        orders = [
+            {
+                "root": self.root,
+                "index": str(self.path),
+                "changed": changed[number::count],
+                "gone": [] if number else gone,
+                "packages": [entry for entry in sys.path if os.path.isabs(entry)],  # noqa: PTH117 - for grammars
+            }
+            for number in range(count)
+        ]
+        command = child.worker("feed")
+
+        def work(order: dict[str, Any], tick: Callable[[], None] | None) -> child.Done:
+            return child.run(command, cwd=self.root, clock=clock, sent=json.dumps(order).encode(), tick=tick)
+
+        with ThreadPoolExecutor(count) as pool:
+            others = [pool.submit(work, order, None) for order in orders[1:]]
+            finished = [work(orders[0], tick), *(other.result() for other in others)]
+        for done in finished:
             reason = done.errors.decode("utf-8", "replace").strip()[-300:]
-            raise ToolError(f"Indexing {self.root} failed: {reason or f'exit code {done.code}'}")
-        return Refreshed(len(now), len(changed), len(gone), complete=done.code == 0)
+            if done.code == DAMAGED:
+                remove(self.path)
+                raise Damaged(reason)
+            if done.code not in (0, None):
+                raise ToolError(f"Indexing {self.root} failed: {reason or f'exit code {done.code}'}")
+        return all(done.code == 0 for done in finished)
 
     def _tell(self, progress: Progress, before: int, total: int) -> None:
         with self.open() as connection:

@@ -57,6 +57,7 @@ class Resolver:
         self.named = lru_cache(_CACHED)(self._named)
         self.imports = lru_cache(_CACHED)(self._imports)
         self.symbol = lru_cache(_CACHED)(self._symbol)
+        self.reached = lru_cache(_CACHED)(self._reached)
         self.is_package = lru_cache(_CACHED)(self._is_package)
 
     def _named(self, last: str) -> tuple[Symbol, ...]:
@@ -80,7 +81,7 @@ class Resolver:
         found = [one for one in self.named(name.rpartition(".")[2]) if _ends_with(one.dotted, name)]
         return [one for one in found if not path or one.path == path or one.path.endswith("/" + path)]
 
-    def reached(self, site: Site) -> tuple[tuple[Symbol, ...], bool]:
+    def _reached(self, site: Site) -> tuple[tuple[Symbol, ...], bool]:
         """What the call may reach, and whether that is sure."""
         symbol = self.symbol(site.piece)
         if not site.receiver:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from pathlib import Path
 
-VERSION = 1
 _WAIT_MS = 10_000
 _TABLES = """
 CREATE TABLE files (
@@ -27,6 +27,7 @@ CREATE TABLE vectors (
   model TEXT NOT NULL, digest BLOB NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (model, digest)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (name, path, body, tokenize = 'porter unicode61');
 """
+VERSION = zlib.crc32(_TABLES.encode()) & 0x7FFFFFFF  # other tables, another version
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
