@@ -62,8 +62,6 @@ class Anthropic(HttpProvider):
         headers = {}
         if self.settings.api_version:
             headers["anthropic-version"] = self.settings.api_version
-        if self.place.host != "api.anthropic.com":
-            headers["x-api-key"] = key  # the SDK sends a bearer token only; many proxies read this one
         return headers
 
     def _reply(self) -> MessagesReply:

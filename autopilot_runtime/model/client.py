@@ -10,6 +10,7 @@ import weakref
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from autopilot_runtime.model.settings import Timeouts
 
@@ -146,7 +147,11 @@ def _connect(address: Address, key: str) -> Any:
     if address.sdk == "anthropic":
         # It would emit its own spans beside ours.
         tracing = {"traces": {"enabled": False}, "propagation": False}
-        return sdk.AsyncAnthropic(open_telemetry=tracing, **common)
+        # The SDK sends a bearer token only; many proxies read this header. It belongs to the client: the options of
+        # a single request are written into the SDK's debug log.
+        proxied = "" if urlsplit(address.base_url).hostname == "api.anthropic.com" else key
+        headers = {"x-api-key": proxied} if proxied else {}
+        return sdk.AsyncAnthropic(open_telemetry=tracing, default_headers=headers, **common)
     return sdk.AsyncOpenAI(**common)
 
 

@@ -46,12 +46,14 @@ _FORKING = allow(
     "prlimit64 setrlimit kill tgkill"
 )
 
-LIMITS = ResourceLimits(file_size=0, open_files=64, core=0, locked=0, queues=0)
+# The zygote holds two descriptors for each living worker, and there is one zygote for all runtimes of a process.
+_ZYGOTE = ResourceLimits(file_size=0, open_files=65_536, core=0, locked=0, queues=0)
+_WORKER = ResourceLimits(open_files=64)
 
 
 def lock_zygote() -> None:
     """Confine this process and all it forks: no privileges, no files, no network, no exec. Raises OSError."""
-    apply(LIMITS)
+    apply(_ZYGOTE)
     not_dumpable()
     no_new_privileges()
     drop_capabilities()
@@ -62,5 +64,6 @@ def lock_zygote() -> None:
 def lock_worker(own_pid: int) -> None:
     """What a block gets: no more processes either, and signals only to itself (`abort()` is one)."""
     die_with_parent()
+    apply(_WORKER)
     own = tuple(Rule(name, (Arg(0, own_pid),)) for name in ("tgkill", "kill"))
     install([*_THINKING, *own])

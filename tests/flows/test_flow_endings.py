@@ -268,7 +268,6 @@ async def test_the_same_story_in_the_other_engine(stage: Stage) -> None:
 # ---------------------------------------------------------------- many at once
 
 
-@pytest.mark.xfail(strict=True, reason="sandbox/cell.py gives the zygote 64 descriptors; from ~30 workers on it dies")
 async def test_forty_runtimes_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     one = Stage("async", tmp_path)
 

@@ -55,7 +55,6 @@ async def test_a_secret_printed_by_the_agent_is_masked_everywhere(
     assert "[secret masked]" in stage.heard(1)
 
 
-@pytest.mark.xfail(strict=True, reason="model/anthropic.py gives x-api-key as a request option; the SDK logs those")
 async def test_the_debug_log_of_the_sdk_holds_no_key(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     stage.open(finish())

@@ -1,0 +1,4 @@
+from textkit import shout
+
+def test_shout():
+    assert shout('a') == 'A!'
