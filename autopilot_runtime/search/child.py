@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopilot_runtime.core.errors import ToolError
+
 _TICK = 0.1  # how often an abort is looked for
 _WORKER = "import sys; sys.path.insert(0, sys.argv.pop(1)); from autopilot_runtime.search.{0} import main; main()"
 
@@ -23,6 +25,10 @@ class Done:
     code: int | None
     output: bytes
     errors: bytes
+
+
+class CannotStart(ToolError):
+    """The program of a search is missing, or is none for this machine."""
 
 
 class Clock:
@@ -57,8 +63,8 @@ def run(
         if given is not None and sent is not None:
             given.write(sent)
             given.seek(0)
-        process = stack.enter_context(
-            subprocess.Popen(
+        try:
+            process = subprocess.Popen(
                 command,
                 cwd=cwd,
                 stdin=given or subprocess.DEVNULL,
@@ -66,7 +72,9 @@ def run(
                 stderr=subprocess.PIPE,
                 env=_environment(),
             )
-        )
+        except OSError as error:
+            raise CannotStart(f"{command[0] or 'Python'} cannot be started for a search: {error}") from error
+        stack.enter_context(process)
         try:
             return _watch(process, clock, tick)
         except BaseException:

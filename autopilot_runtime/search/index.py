@@ -30,6 +30,7 @@ from autopilot_runtime.search.words import asked
 # A word in more pieces than this does not choose pieces, it only orders those that rarer words have chosen.
 _COMMON = 2_000
 # A first indexing is mostly parsing, which processes can share; writing they do one after the other.
+MAX_FILES = 100_000
 _MAX_WORKERS = 4
 _FILES_PER_WORKER = 200
 _SEARCH = """
@@ -129,21 +130,30 @@ class Index:
             return self._refresh(clock, progress)
 
     def _refresh(self, clock: child.Clock, progress: Progress) -> Refreshed:
-        now = {
-            path: (info.st_size, info.st_mtime_ns, info.st_ino)
-            for path, entry in Walk(self.root)
-            if is_indexed(path) and (info := _stat(entry)) and info.st_size <= MAX_BYTES and path.isprintable()
-        }
+        now, all_seen = self._look(clock)
         with self.open() as connection:
             rows = connection.execute("SELECT path, size, mtime, inode FROM files")
             known = {path: (size, mtime, inode) for path, size, mtime, inode in rows}
         changed = [path for path, stamp in now.items() if known.get(path) != stamp]
-        gone = [path for path in known if path not in now]
+        gone = [path for path in known if path not in now] if all_seen else []
         if not changed and not gone:
-            return Refreshed(len(now), 0, 0)
+            return Refreshed(len(now), 0, 0, complete=all_seen)
         before = len(known) - len(gone)
         whole = self._feed(changed, gone, clock, lambda: self._tell(progress, before, len(now)))
-        return Refreshed(len(now), len(changed), len(gone), complete=whole)
+        return Refreshed(len(now), len(changed), len(gone), complete=whole and all_seen)
+
+    def _look(self, clock: child.Clock) -> tuple[dict[str, tuple[int, int, int]], bool]:
+        """The stamps of the files to be indexed, and whether these are all: a root may be somebody's whole disk."""
+        now: dict[str, tuple[int, int, int]] = {}
+        for number, (path, entry) in enumerate(Walk(self.root)):
+            if is_indexed(path) and path.isprintable() and (info := _stat(entry)) and info.st_size <= MAX_BYTES:
+                now[path] = (info.st_size, info.st_mtime_ns, info.st_ino)
+            if len(now) >= MAX_FILES:
+                self.notes.append(f"Only the first {MAX_FILES:,} files are indexed")
+                return now, False
+            if number % 1_000 == 999 and clock.left <= 0:
+                return now, False
+        return now, True
 
     def _feed(self, changed: list[str], gone: list[str], clock: child.Clock, tick: Callable[[], None]) -> bool:
         """Parse and store what changed, in one process, or in a few when it is much; whether all was done."""

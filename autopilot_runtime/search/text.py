@@ -16,7 +16,7 @@ from typing import Literal
 from autopilot_runtime.core.errors import PathRefused, ToolError
 from autopilot_runtime.core.message import printable
 from autopilot_runtime.search import ripgrep
-from autopilot_runtime.search.child import Clock
+from autopilot_runtime.search.child import CannotStart, Clock
 from autopilot_runtime.search.glob import Include
 from autopilot_runtime.search.ignore import Rulebook
 from autopilot_runtime.search.reach import line_at, open_inside, text_lines
@@ -88,6 +88,10 @@ def find(
         return _by_python(order, notes)
     try:
         return _by_ripgrep(rg, order, notes)
+    except CannotStart as error:
+        if engine == "rg":
+            raise
+        return _by_python(order, (*notes, f"{error}; Python searched instead"))
     except ripgrep.PatternRefused as refused:
         if "parse error" not in str(refused) and "not allowed in a regex" not in str(refused):
             raise ToolError(f"ripgrep could not search: {printable(str(refused))[:500]}") from refused

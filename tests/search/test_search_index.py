@@ -263,6 +263,18 @@ def test_what_was_indexed_before_time_was_up_is_kept(root: Path, tmp_path: Path)
     assert index.refresh().changed == 0
 
 
+def test_a_root_that_is_too_large_is_indexed_in_part_and_says_so(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index(root, folder=tmp_path / "cache")
+    index.refresh()
+    monkeypatch.setattr("autopilot_runtime.search.index.MAX_FILES", 2)
+    state = index.refresh()
+    assert (state.files, state.gone, state.complete) == (2, 0, False)
+    assert "Only the first 2 files" in index.notes[0]
+    assert names(index, "retry")[0] == "fetchWithRetry"
+
+
 def test_identifiers_are_words_and_their_parts() -> None:
     assert indexed("parseHTTPReply_v2(self)") == "parse http reply parsehttpreply_v2"
     assert indexed("数据库 error") == "数据 据库 error"

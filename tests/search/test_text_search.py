@@ -429,3 +429,27 @@ def test_a_huge_file_costs_little_of_the_host(tmp_path: Path, engine: Engine) ->
         tracemalloc.stop()
     assert [(line, text) for _, line, text in found] == [(500_051, "needle")]
     assert peak < 8 << 20
+
+
+def test_an_rg_that_cannot_run_is_replaced_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "rg").write_text("no program at all")
+    (programs / "rg").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))  # nothing beside it
+    (programs / "python").symlink_to(Path(sys.prefix) / "bin" / "python")
+    root = plant(tmp_path / "w", {"a.txt": "needle"})
+    found = find(root, "needle")
+    assert (found.engine, [m.path for m in found.matches]) == ("python", ["a.txt"])
+    assert "cannot be started" in found.notes[0]
+
+
+def test_an_rg_in_the_workspace_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(tmp_path, {"rg": f"#!/bin/sh\ntouch {tmp_path}/pwned\n", "a.txt": "needle"})
+    (tmp_path / "rg").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f".{os.pathsep}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(sys, "executable", str(Path(sys.executable).resolve()))  # where no wheel put its rg
+    assert ripgrep.locate() != str(tmp_path / "rg")
+    assert [m.path for m in find(tmp_path, "needle").matches] == ["a.txt"]
+    assert not (tmp_path / "pwned").exists()
