@@ -91,10 +91,11 @@ class PosixTerminal:
     async def start(self) -> None:
         """Bring the shell up."""
         size = (self.ledger.rows, self.ledger.columns)
-        cwd = self.cwd if Path(self.cwd).is_dir() else "/"
+        if not Path(self.cwd).is_dir():
+            raise ToolError(f"The folder {self.cwd} does not exist, so no shell was started there.")
         prefix, in_child = self._confine
         argv = [*prefix, self._program, *self.dialect.arguments]
-        self._spawned = spawn.spawn(self.dialect, argv, cwd=cwd, env=self._env, size=size, in_child=in_child)
+        self._spawned = spawn.spawn(self.dialect, argv, cwd=self.cwd, env=self._env, size=size, in_child=in_child)
         self.pid = self._spawned.pid
         self._since = tree.started(self.pid)
         self._mode = spawn.baseline(self._spawned.tty)
