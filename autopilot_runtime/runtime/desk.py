@@ -12,8 +12,9 @@ from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.bridge import Contained, in_thread
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.core.protocols import Call, Outcome
+from autopilot_runtime.core.protocols import BlockResult, Call, Outcome
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.named import misnamed
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
@@ -49,6 +50,7 @@ class Desk:
     ) -> None:
         self._run = run
         self._scope = scope
+        self._given = payloads
         self._payloads = PayloadQueue(payloads)
         self._registry = registry
         self._rights = rights
@@ -59,6 +61,10 @@ class Desk:
         self._emitted: list[str] = []
         self._journal = MemoryJournal(run.id, run.step)
         self.call = journaled(self._call, self._journal)
+
+    def misnamed(self, code: str) -> BlockResult | None:
+        """The result of a block whose writes and payload blocks disagree about a name; None when it may run."""
+        return misnamed(code, self._given, registry=self._registry, workspace=self._workspace)
 
     async def _call(self, call: Call) -> Outcome:
         """Make one call. Whatever goes wrong in a tool comes back as an outcome, never as an exception."""

@@ -38,10 +38,11 @@ def _disagreement(
         if not isinstance(path, str):
             continue
         for number, payload in enumerate(payloads[share.first : share.first + share.count], share.first + 1):
-            if payload.filename and not workspace.is_same(path, payload.filename):
+            named = payload.filename
+            if named and named != path and not workspace.is_same(path, named):
                 text = (
                     f"PayloadError: {share.tool}() in line {share.line} writes {path[:200]!r}, but payload block "
-                    f"{number}, which it would take, says filename={payload.filename[:200]!r}. Payload blocks are "
+                    f"{number}, which it would take, says filename={named[:200]!r}. Payload blocks are "
                     "used in the order of the calls: put them in order, or correct the name.\n"
                     "Nothing of this block ran."
                 )

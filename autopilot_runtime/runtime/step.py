@@ -48,7 +48,7 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
     desk = parts.desk(run, block, reply.payloads)
     parts.notice(run)
     try:
-        result = await parts.sandbox.run(
+        result = desk.misnamed(code) or await parts.sandbox.run(
             code, tools=parts.registry.specs(), call=desk.call, limits=parts.limits, payloads=len(reply.payloads)
         )
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autopilot_runtime.core.protocols import ToolSpec
@@ -56,19 +57,68 @@ def shortage(tree: ast.Module, tools: Mapping[str, ToolSpec], bound: Iterable[st
     return f"PayloadError: {shown} take {needed} payload blocks, but {have} follow the control block."
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A call whose payload blocks are known before it runs: those from number `first` (0-based) on."""
+
+    tool: str
+    line: int
+    known: Mapping[str, Any]
+    first: int
+    count: int
+
+
+def shares(tree: ast.Module, tools: Mapping[str, ToolSpec], bound: Iterable[str]) -> Iterator[Share]:
+    """Which payload blocks go to which call, as far as the source text tells for certain."""
+    shadowed = frozenset(bound)
+    takers = {name for name, spec in tools.items() if spec.payloads is not None}
+    first = 0
+    for statement in tree.body:
+        calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
+        named = [(call, name) for call in calls if (name := tool_called(call, tools, shadowed)) in takers]
+        mentions = sum(_spelt(node) in takers for node in ast.walk(statement))
+        if not mentions:
+            continue
+        if len(named) != 1 or mentions > 1 or named[0][0] not in list(_certain_calls([statement])):
+            return  # a loop, a branch, a function, another name for the tool: from here on only running can tell
+        call, name = named[0]
+        counts, known = _counts(tools[str(name)], call)
+        if counts is None or counts[0] != counts[1]:
+            return
+        yield Share(str(name), call.lineno, known, first, counts[0])
+        first += counts[0]
+        if _may_leave(statement):
+            return
+
+
+def _spelt(node: ast.AST) -> str | None:
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=ast.Name(id=server), attr=attr):
+            return f"{server}.{attr}"
+    return None
+
+
 def _takes(spec: ToolSpec, call: ast.Call) -> int:
     """The fewest payload blocks this call can take. What only running can tell counts as none."""
+    counts, _ = _counts(spec, call)
+    return min(counts) if counts else 0
+
+
+def _counts(spec: ToolSpec, call: ast.Call) -> tuple[tuple[int, int] | None, dict[str, Any]]:
+    """How many payload blocks the call takes without and with its unknown arguments, and the known ones."""
     args, kwargs, open_ended = arguments(call)
     if spec.payloads is None or open_ended:
-        return 0
+        return None, {}
     given, _ = bind(spec, args, kwargs)
     known = {name: value for name, value in given.items() if value is not UNKNOWN}
     try:
         # An argument that is there but unknown may be what makes a payload unnecessary: ask both ways.
-        return min(int(spec.payloads(known)), int(spec.payloads(given)))
+        return (int(spec.payloads(known)), int(spec.payloads(given))), known
     except Exception:
         # A pack's own function, given a value it did not expect: the call itself will tell at run time.
-        return 0
+        return None, known
 
 
 def _certain_calls(body: list[ast.stmt]) -> Iterator[ast.Call]:

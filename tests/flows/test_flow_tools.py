@@ -328,6 +328,34 @@ async def test_a_payload_with_another_files_name_is_refused(stage: Stage) -> Non
     assert "b.py" in stage.heard()
 
 
+async def test_a_name_that_does_not_agree_is_found_before_anything_runs(stage: Stage) -> None:
+    code = "```codepilot\nwrite_file('a.py')\nsecond = 'c.py'\nwrite_file('b.py', mode='w')\n```\n\n"
+    blocks = "```python filename=./a.py\nA = 1\n```\n\n```python filename=c.py\nC = 1\n```\n"
+    stage.open(code + blocks, code + blocks.replace("c.py", "b.py"), finish())
+    await stage.run()
+    told = stage.heard(1)
+    assert "'b.py'" in told and "'c.py'" in told and "Nothing of this block ran." in told
+    assert [event.path for event in stage.of(EventType.FILE_CHANGED)] == ["a.py", "b.py"]  # by the second reply
+    assert (stage.work / "b.py").read_text() == "C = 1\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for name in ('a.py', 'b.py'):\n    write_file(name)",
+        "write = write_file\nwrite('a.py')\nwrite_file('b.py')",
+        "if True:\n    write_file('a.py')\nwrite_file('b.py')",
+        "write_file('a.py'); write_file('b.py')",
+        "name = 'a.py'\nwrite_file(name)\nwrite_file('b.py')",
+    ],
+)
+async def test_names_that_agree_only_while_running_stop_nothing(stage: Stage, code: str) -> None:
+    blocks = "```python filename=a.py\nA = 1\n```\n\n```python filename=b.py\nB = 1\n```\n"
+    stage.open(f"```codepilot\n{code}\n```\n\n{blocks}", finish())
+    await stage.run()
+    assert sorted(path.name for path in stage.work.iterdir()) == ["a.py", "b.py"]
+
+
 async def test_nothing_outside_the_workspace_is_read_or_written(stage: Stage) -> None:
     (stage.folder / "outside.txt").write_text("private")
     (stage.work / "link").symlink_to(stage.folder)
