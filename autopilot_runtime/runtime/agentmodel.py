@@ -23,7 +23,7 @@ def model_settings(spec: ModelSpec, folder: Path) -> ModelSettings:
         "temperature": spec.temperature,
         "max_tokens": spec.max_tokens,
         "thinking": Thinking(spec.thinking.enabled, spec.thinking.budget_tokens, spec.thinking.effort),
-        "timeouts": Timeouts(first_byte=spec.timeout, idle=spec.timeout) if spec.timeout else Timeouts(),
+        "timeouts": _timeouts(spec.timeout),
         "retries": Retries(attempts=spec.retries),
         "folder": folder,
     }
@@ -40,6 +40,13 @@ def model_settings(spec: ModelSpec, folder: Path) -> ModelSettings:
         price=_price(spec.price),
         **shared,
     )
+
+
+def _timeouts(silent: float | None) -> Timeouts:
+    usual = Timeouts()
+    if silent is None:
+        return usual
+    return Timeouts(connect=min(usual.connect, max(1.0, silent)), first_byte=silent, idle=silent)
 
 
 def _fallback(entry: str | FallbackSpec, first: ModelSpec, shared: Mapping[str, Any]) -> ModelSettings:

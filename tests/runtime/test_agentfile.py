@@ -144,6 +144,13 @@ def test_permissions_keep_their_order_and_parts(here):
     ]
 
 
+@pytest.mark.parametrize(("written", "connect"), [(0.2, 1.0), (3, 3.0), (60, 10.0)])
+def test_a_short_timeout_bounds_the_connecting_too(here, written, connect):
+    text = SMALL.replace('name: "claude-sonnet-4-5"', f'name: "claude-sonnet-4-5"\n    timeout: {written}')
+    limits = load(text).model_settings().timeouts
+    assert (limits.connect, limits.first_byte, limits.idle) == (connect, written, written)
+
+
 def test_model_settings_carry_everything_and_fallbacks_inherit(here):
     text = SMALL.replace(
         'name: "claude-sonnet-4-5"',
