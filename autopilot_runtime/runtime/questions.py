@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from autopilot_runtime.core.bridge import in_thread
@@ -20,6 +20,8 @@ NOBODY = (
     "Nobody is there to answer. Decide yourself, choose the safe way, and say in the completion what you assumed."
 )
 
+_FIELDS: Mapping[str, type] = {"allowed": bool, "reason": str, "always": bool, "edited": Mapping}
+
 
 class Questions:
     """The open requests of a runtime."""
@@ -30,7 +32,7 @@ class Questions:
         self.unanswered = unanswered
         self._prompt = prompt
         self._hooks = hooks
-        self._open: dict[str, asyncio.Future[Any]] = {}
+        self._open: dict[str, tuple[EventType, asyncio.Future[Any]]] = {}
 
     async def ask(self, question: str, scope: Scope) -> str:
         """The answer of a person, or a `ToolError` when nobody answers."""
@@ -49,17 +51,23 @@ class Questions:
         return _verdict(answers)
 
     def answer(self, request_id: str, value: Any) -> None:
-        """Settle an open request from outside. Works from any thread."""
-        future = self._open.get(request_id)
+        """Settle an open request from outside. Works from any thread.
+
+        A permission is settled with a `Decision`, or with what can be sent as JSON: true, false, "yes", "no",
+        "always", a reason to refuse, or the fields of a `Decision`: {"allowed": true, "edited": {"command": "ls"}}.
+        """
+        kind, future = self._open.get(request_id, (None, None))
         if future is None:
             waiting = ", ".join(self._open) or "none"
             raise SetupError(f"No open request {request_id!r}; waiting now: {waiting}.")
+        if kind is EventType.PERMISSION_REQUEST:
+            value = _decision(value)
         future.get_loop().call_soon_threadsafe(_settle, future, value)
 
     async def _put(self, kind: EventType, scope: Scope, **about: Any) -> list[Any]:
         request_id = new_id("q")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._open[request_id] = future
+        self._open[request_id] = kind, future
         try:
             event = scope.emit(kind, request_id=request_id, **about)
             return await self._race(event, future)
@@ -93,6 +101,22 @@ class Questions:
 def _settle(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
+
+
+def _decision(value: Any) -> Any:
+    """What `answer()` was given for a permission, as the handlers of this process would say it."""
+    if isinstance(value, str):
+        word = value.strip().lower()
+        return Decision(True, always=True) if word == "always" else {"yes": True, "no": False}.get(word, value)
+    if not isinstance(value, Mapping):
+        return value
+    fits = all(isinstance(item, _FIELDS.get(key, ())) for key, item in value.items())
+    if "allowed" not in value or not fits:
+        raise SetupError(
+            "A permission is answered with {allowed: true or false, reason: text, always: true or false, "
+            "edited: {argument: value}}; only `allowed` must be there."
+        )
+    return Decision(**value)
 
 
 def _verdict(answers: list[Any]) -> Decision:

@@ -169,6 +169,40 @@ async def test_a_question_is_answered_from_outside(stage: Stage) -> None:
     assert "port 8080" in stage.heard()
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (True, "a.txt"),
+        ("yes", "a.txt"),
+        ("Always", "a.txt"),
+        ({"allowed": True}, "a.txt"),
+        ({"allowed": True, "edited": {"path": "b.txt"}}, "b.txt"),
+        ("no", None),
+        (False, None),
+        ("not this week", None),
+        ({"allowed": False, "reason": "not this week"}, None),
+    ],
+)
+async def test_a_permission_is_answered_from_outside_in_plain_values(
+    stage: Stage, value: Any, written: str | None
+) -> None:
+    rt = stage.open(WRITE, WRITE, finish(), tools=ASKING, runtime={"on_unanswered": "wait"})
+    asked: list[str] = []
+
+    def hand_on(request_id: str, **_: Any) -> None:
+        asked.append(request_id)
+        for wrong in ({}, {"allowed": "yes"}, {"allowed": True, "edited": "b.txt"}, {"allow": True}):
+            with pytest.raises(SetupError, match="only `allowed` must be there"):
+                rt.answer(request_id, wrong)
+        rt.answer(request_id, value)
+
+    rt.hooks.register(EventType.PERMISSION_REQUEST, hand_on)
+    await stage.run()
+    assert [path.name for path in stage.work.iterdir()] == ([written] if written else [])
+    assert len(asked) == (1 if value == "Always" else 2)
+    assert written or ("week" in str(value)) == ("not this week" in stage.conversation)
+
+
 async def test_when_nobody_answers_the_model_is_told_to_decide(stage: Stage) -> None:
     rt = stage.open(act("ask_user('Sure?')"), finish())
     rt.hooks.register(EventType.ASK_USER, lambda **_: None)
