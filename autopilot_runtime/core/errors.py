@@ -28,6 +28,10 @@ class MissingExtra(SetupError):
         super().__init__(f"{wanted} needs {needs}: pip install 'autopilot-runtime[{extra}]'")
 
 
+class MissingKey(SetupError):
+    """The variable that should hold the model's key is not set; the text names it, the file and the provider."""
+
+
 class SandboxUnavailable(SetupError):
     """The confinement that was asked for cannot be had here, so nothing runs."""
 

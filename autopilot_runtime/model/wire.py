@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from autopilot_runtime.core.errors import ProviderError, SetupError
+from autopilot_runtime.core.errors import MissingKey, ProviderError
 from autopilot_runtime.core.message import Message, printable
 from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usage, Used
 from autopilot_runtime.model import fault
@@ -193,7 +193,7 @@ class HttpProvider:
             return NO_KEY_NEEDED
         value = os.environ.get(named, "").strip()
         if not value:
-            raise SetupError(f"{self.name} needs a key: the environment variable {named} is not set.")
+            raise MissingKey(f"{self.name} needs a key: the environment variable {named} is not set.")
         return value
 
     def _note(self, text: str) -> None:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
-from autopilot_runtime.core.errors import SetupError
+from autopilot_runtime.core.errors import MissingKey, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
 from autopilot_runtime.core.protocols import Provider, Sandbox, SessionStore
 from autopilot_runtime.core.secret import Redactor
 from autopilot_runtime.core.stream import Scope, Stream
-from autopilot_runtime.model.connect import connect, warm
+from autopilot_runtime.model.connect import REPLAY, connect, warm
+from autopilot_runtime.model.prices import price
 from autopilot_runtime.runtime import console
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.desk import Desk
@@ -115,7 +116,7 @@ class Kit:
         """A run of its own number, id and span."""
         number = self.history.tasks + (0 if resumed and self.history.tasks else 1)
         scope = self.scope.child(run_id=new_id("run"))
-        spec = self.agent.runtime
+        spec, settings = self.agent.runtime, self.agent.model_settings()
         return Run(
             id=scope.run_id,
             task=number,
@@ -125,6 +126,7 @@ class Kit:
             max_cost_usd=spec.max_cost_usd,
             max_tokens=spec.max_tokens_total,
             timeout_s=spec.timeout_s,
+            price=lambda usage: price(settings, usage).cost_usd,
         )
 
     async def parts(self, run: Run) -> Parts:
@@ -214,6 +216,9 @@ class Kit:
     def provider(self) -> Provider:
         """The model; connected at first use."""
         if self._provider is None:
+            missing = [] if os.environ.get(REPLAY, "").strip() else self.agent.missing_keys(os.environ)
+            if missing:
+                raise MissingKey("\n".join(missing))
             self._provider = connect(
                 self.agent.model_settings(), self._mask, agent=slug(self.agent.name), volatile=self._volatile
             )

@@ -10,6 +10,7 @@ import tracemalloc
 import pytest
 
 from autopilot_runtime import EventType, ProviderError
+from autopilot_runtime.core.errors import MissingKey
 from tests.fake_provider import Broken, Entry, Messages, Raw, Reply, Status, bomb, html
 from tests.flows.stage import Stage, act, finish
 
@@ -147,7 +148,8 @@ async def test_a_missing_key_names_the_variable(stage: Stage, monkeypatch: pytes
         error = stage.rt.last.error
     except Exception as raised:
         error = raised
-    assert "FLOW_TEST_API_KEY" in str(error)
+    assert isinstance(error, MissingKey)
+    assert "agent.yaml:" in str(error) and "FLOW_TEST_API_KEY" in str(error) and "anthropic" in str(error)
     monkeypatch.setenv("FLOW_TEST_API_KEY", "now-there-is-a-key")
     assert await stage.run() == "with key"
 
@@ -249,4 +251,22 @@ async def test_money_is_a_limit(stage: Stage) -> None:
     )
     assert await stage.run() is None
     assert stage.status == "budget"
-    assert len(stage.fake.requests) == 3
+    assert len(stage.fake.requests) == 2  # of a dollar each: the third would cross the limit
+    assert stage.rt.last.cost_usd < 2.5
+    [told] = stage.of(EventType.BUDGET_EXCEEDED)
+    assert (told.what, told.limit) == ("max_cost_usd", 2.5)
+    assert "the next call would take about 1" in str(stage.rt.last.error)
+
+
+async def test_writing_the_cache_once_is_not_expected_again(stage: Stage) -> None:
+    first = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 100_000}
+    later = {"input_tokens": 0, "cache_read_input_tokens": 100_000, "cache_creation_input_tokens": 0}
+    stage.open(
+        Reply(act("1"), usage=first),
+        *[Reply(act("1"), usage=later)] * 3,
+        Reply(finish("ok"), usage=later),
+        model={"price": {"input": 10.0, "output": 10.0, "cache_read": 1.0, "cache_write": 12.5}},
+        runtime={"max_cost_usd": 1.8},
+    )
+    assert await stage.run() == "ok"
+    assert stage.rt.last.cost_usd == pytest.approx(1.25 + 4 * 0.1, rel=0.01)
