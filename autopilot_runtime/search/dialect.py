@@ -107,19 +107,25 @@ class _Rewriter:
         if char in ("p", "P"):
             return self.unicode_class(start, negated=char == "P", inside=inside)
         if char in ("x", "u", "U") and self.braced() is not None:
-            digits = self.take_braced()
-            try:
-                return re.escape(chr(int(digits, 16)))
-            except (ValueError, OverflowError):
-                raise Untranslatable(f"{digits!r} is not the number of a character", start) from None
-        if char == "n" and not inside:
+            return self.character(start)
+        return "\\" + char if inside else self.outside_class(start, char)
+
+    def outside_class(self, start: int, char: str) -> str:
+        """What has this meaning only outside of [...]."""
+        if char == "n":
             raise Untranslatable(r"\n never matches: the search goes line by line", start)
-        if not inside and char == "b" and (edge := _HALVES.get(self.braced() or "")):
+        if char == "b" and (edge := _HALVES.get(self.braced() or "")):
             self.take_braced()
             return edge
-        if not inside and char in _EDGES:
-            return _EDGES[char]
-        return "\\" + char
+        return _EDGES.get(char, "\\" + char)
+
+    def character(self, start: int) -> str:
+        """The one whose number is in the braces."""
+        digits = self.take_braced()
+        try:
+            return re.escape(chr(int(digits, 16)))
+        except (ValueError, OverflowError):
+            raise Untranslatable(f"{digits!r} is not the number of a character", start) from None
 
     def braced(self) -> str | None:
         found = re.compile(r"\{([^{}]*)\}").match(self.pattern, self.at)

@@ -11,6 +11,7 @@ from autopilot_runtime.search.glob import spread, to_regex
 # The kinds in the order of their weight; a match of one kind hides all that lighter kinds say.
 KINDS = (".rgignore", ".ignore", ".gitignore", "exclude")
 _MAX_BYTES = 1 << 20
+_NONE: list[tuple[int, bool, bool]] = []
 _PLAIN = re.compile(r"[^*?\[\]{}\\/]+\Z")
 _SUFFIX = re.compile(r"\*(\.[^*?\[\]{}\\/.]+)\Z")
 
@@ -53,10 +54,12 @@ class Rules:
     def decide(self, path: str, name: str, *, folder: bool) -> bool | None:
         """What the last rule that fits says of `path` (relative to the folder of this ignore file)."""
         best, verdict = -1, None
-        for rules in (self._names.get(name), self._suffixes and self._suffixes.get(_suffix(name))):
-            for number, ignored, folder_only in rules or ():
-                if number > best and (folder or not folder_only):
-                    best, verdict = number, ignored
+        rules = self._names.get(name, _NONE)
+        if self._suffixes:
+            rules = rules + self._suffixes.get(_suffix(name), _NONE)
+        for number, ignored, folder_only in rules:
+            if number > best and (folder or not folder_only):
+                best, verdict = number, ignored
         for number, ignored, folder_only, pattern in self._globs:
             if number <= best:
                 break

@@ -55,25 +55,34 @@ class _Reader:
         fill(self.source.pieces, self.lines)
         return self.source
 
-    def define(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, owner: int) -> int:
+    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, owner: int) -> int:
         outer = self.source.pieces[owner]
-        is_class = isinstance(node, ast.ClassDef)
-        if outer.kind in ("function", "method") and not is_class:
-            self.types.update({(owner, name): hint for name, hint in _annotated(node)})
-            return owner  # a function inside a function is part of it
-        prefix = "" if outer.kind == "module" else outer.name + "."
-        kind: Kind = "class" if is_class else ("method" if outer.kind == "class" else "function")
-        start = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-        bases = tuple(filter(None, map(_dotted, node.bases))) if isinstance(node, ast.ClassDef) else ()
-        self.source.pieces.append(Piece(prefix + node.name, kind, start, node.end_lineno or start, bases=bases))
-        index = len(self.source.pieces) - 1
-        if is_class:
-            self.classes[index] = prefix + node.name
-        elif owner in self.classes:
-            self.classes[index] = self.classes[owner]
-        if not isinstance(node, ast.ClassDef):
-            self.types.update({(index, name): hint for name, hint in _annotated(node)})
+        index = owner  # a function inside a function is part of it
+        if outer.kind not in ("function", "method"):
+            index = self.add(node, owner, "method" if outer.kind == "class" else "function")
+            if owner in self.classes:
+                self.classes[index] = self.classes[owner]
+        self.types.update({(index, name): hint for name, hint in _annotated(node)})
         return index
+
+    def class_(self, node: ast.ClassDef, owner: int) -> int:
+        index = self.add(node, owner, "class", bases=tuple(filter(None, map(_dotted, node.bases))))
+        self.classes[index] = self.source.pieces[index].name
+        return index
+
+    def add(
+        self,
+        node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
+        owner: int,
+        kind: Kind,
+        *,
+        bases: tuple[str, ...] = (),
+    ) -> int:
+        outer = self.source.pieces[owner]
+        name = node.name if outer.kind == "module" else f"{outer.name}.{node.name}"
+        start = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+        self.source.pieces.append(Piece(name, kind, start, node.end_lineno or start, bases=bases))
+        return len(self.source.pieces) - 1
 
     def call(self, node: ast.Call, owner: int) -> int:
         function = node.func
@@ -134,9 +143,9 @@ class _Reader:
 
 
 _HANDLERS: dict[type[ast.AST], Callable[[_Reader, Any, int], int]] = {
-    ast.FunctionDef: _Reader.define,
-    ast.AsyncFunctionDef: _Reader.define,
-    ast.ClassDef: _Reader.define,
+    ast.FunctionDef: _Reader.function,
+    ast.AsyncFunctionDef: _Reader.function,
+    ast.ClassDef: _Reader.class_,
     ast.Call: _Reader.call,
     ast.Assign: _Reader.assign,
     ast.AnnAssign: _Reader.assign,
@@ -145,9 +154,7 @@ _HANDLERS: dict[type[ast.AST], Callable[[_Reader, Any, int], int]] = {
 }
 
 
-def _annotated(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[tuple[str, str]]:
-    if isinstance(node, ast.ClassDef):
-        return []
+def _annotated(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[tuple[str, str]]:
     arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     return [(one.arg, hint) for one in arguments if one.annotation and (hint := _class_of(one.annotation))]
 
