@@ -25,6 +25,14 @@ REPLIES: dict[str, list[str]] = {
         act("I write the file.", 'write_file("hello.txt")', "Hello, world!"),
         finish("hello.txt greets the world."),
     ],
+    "Order pears if there are none": [
+        act("I look at the stock, and order if needed.", 'if stock("pear") == 0:\n    order("pear", pieces=20)'),
+        finish("There were no pears; 20 are ordered."),
+    ],
+    "Greet me by name": [
+        act("I do not know your name.", 'name = ask_user("What is your name?")\nprint(name)'),
+        finish("Hello, Ada!"),
+    ],
     "Write a farewell to bye.txt": [act("I write it.", 'write_file("bye.txt")', "Goodbye.", "bye.txt is written.")],
     "Write a welcome to welcome.txt": [
         act("I write the file.", 'write_file("welcome.txt")', "Welcome!"),

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from autopilot_runtime.runtime.agentfile import json_schema
+from tests.docs.keys import PAGE, SECTIONS, with_tables
 from tests.docs.page import ROOT, Page, blocks, compare
 from tests.docs.replies import answer
 from tests.fake_provider import FakeModel
@@ -56,3 +58,10 @@ def test_a_page_that_shows_something_else_is_found_out() -> None:
     for wrong in ("a\n…\ne\n", "a\nb\n", "…\nc\nb\n…\n", "a\nb\nc\nd\n…\nd\n"):
         with pytest.raises(AssertionError, match="here shows something else"):
             compare(wrong, "a\nb\nc\nd\n", where="here")
+
+
+def test_the_page_of_the_agent_file_has_every_key_of_the_schema() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_tables(page), "run: python -m tests.docs.keys"
+    sections = {name for name in json_schema()["$defs"] if "properties" in json_schema()["$defs"][name]}
+    assert set(SECTIONS.values()) == sections
