@@ -294,9 +294,7 @@ class Workspace:
         if entry.digest is not None and entry.digest != digest_of(before):
             raise EditConflict(self._conflict(place, entry, before, info, edits))
 
-    def _conflict(
-        self, place: Place, entry: Seen, now: bytes, info: os.stat_result, edits: Edits
-    ) -> str:
+    def _conflict(self, place: Place, entry: Seen, now: bytes, info: os.stat_result, edits: Edits) -> str:
         text = f"{place.shown} was changed by somebody else since you last read or wrote it. Nothing was written."
         diff = ""
         if entry.content is not None:
