@@ -88,10 +88,10 @@ class Kit:
         self.scope = Scope(self.stream, session.session_id)
         self.hooks = HookSystem(self.stream, self.scope)
         console.install(self.hooks)
-        self.inbox = Inbox()
         self.questions = Questions(self.hooks, unanswered=agent.runtime.on_unanswered, prompt=console.read_answer)
         self.stream.redactor = Redactor.from_environ(agent.secret_env_names())
-        self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens))
+        self.inbox = Inbox(session, mask=self._mask, kept=self._message_kept)
+        self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens), inbox=self.inbox)
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=agent.protected)
         self.watch = Watch(self.workspace)
         self.skills = find_skills(agent.skills)
@@ -231,6 +231,11 @@ class Kit:
         """The text without what differs from run to run: for comparing with a recorded conversation."""
         text = _STATUS.sub("[STATUS]", text)
         return text.replace(self.tag, "#tag").replace(str(self.agent.work_dir), "<work_dir>")
+
+    def _message_kept(self) -> None:
+        """Between runs nobody else ends the writing that keeping a message began."""
+        if not self._unsaved:
+            self.history.save()
 
     def refresh_secrets(self) -> None:
         """Learn the secrets that came into the environment since."""

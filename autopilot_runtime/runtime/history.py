@@ -8,13 +8,15 @@ from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.core.message import Kind, Message, Role, printable
 from autopilot_runtime.core.protocols import SessionStore, Usage
 from autopilot_runtime.core.stream import Stream
+from autopilot_runtime.runtime.inbox import Inbox
 
 
 class History:
     """The messages of a session, in memory and in its store."""
 
-    def __init__(self, session: SessionStore, stream: Stream, meter: Meter) -> None:
+    def __init__(self, session: SessionStore, stream: Stream, meter: Meter, *, inbox: Inbox) -> None:
         self._session = session
+        self._inbox = inbox
         self.meter = meter
         self._stream = stream
         self.messages: list[Message] = []
@@ -42,8 +44,9 @@ class History:
     def add(self, role: Role, content: str, *, kind: Kind, task: int, usage: Usage | None = None) -> Message:
         """Append one message; it is saved when this returns. `usage` is what the call for a reply cost."""
         message = Message(role, self.mask(printable(content)), kind, task)
-        self._session.append([message.to_dict()])
-        self.messages.append(message)
+        with self._inbox.settling() as settled:
+            self._session.append([message.to_dict()], extra=settled)
+            self.messages.append(message)
         if usage is None:
             self.meter.add(message.content)
         else:

@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import printable
+from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.core.stream import Scope
+
+_KEY = "inbox."  # of the session's extra state: one key for each message, so keeping one costs the same for all
 
 
 class Inbox:
-    """A thread-safe queue of user messages."""
+    """A thread-safe queue of user messages. What `put` took is in the session until the conversation has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: SessionStore, *, mask: Callable[[str], str], kept: Callable[[], None]) -> None:
         self._lock = threading.Lock()
-        self._waiting: list[str] = []
+        self._session = session
+        self._mask = mask
+        self._kept = kept  # called after a message was stored; between runs it lets go of the session
+        extra = session.extra()
+        self._waiting = [(key, str(extra[key])) for key in sorted(extra) if key.startswith(_KEY)]
+        self._number = int(self._waiting[-1][0].removeprefix(_KEY)) if self._waiting else 0
+        self._taken: list[str] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, message: str, scope: Scope) -> None:
-        """Queue a message; returns at once."""
-        text = printable(str(message))
+        """Queue a message. It is kept when this returns: a crash does not lose it."""
+        text = self._mask(printable(str(message)))
         with self._lock:
-            self._waiting.append(text)
+            self._number += 1
+            key = f"{_KEY}{self._number:09d}"
+            self._session.append([], extra={key: text})
+            self._waiting.append((key, text))
             # Told inside the lock, so that the events have the order of the queue.
             scope.emit(EventType.USER_MESSAGE_QUEUED, message=text)
+            self._kept()
 
     def take(self, scope: Scope) -> list[str]:
-        """Everything that waits, in order; from here on it is in the conversation."""
+        """Everything that waits, in order; the next message of the conversation must hold it."""
         with self._lock:
             taken, self._waiting = self._waiting, []
-            for text in taken:
+            self._taken += [key for key, _ in taken]
+            for _, text in taken:
                 scope.emit(EventType.USER_MESSAGE_INJECTED, message=text)
-        return taken
+        return [text for _, text in taken]
+
+    @contextmanager
+    def settling(self) -> Iterator[dict[str, None]]:
+        """The extra state to store together with the message that holds what was taken."""
+        with self._lock:
+            yield dict.fromkeys(self._taken)
+            self._taken.clear()
 
     def clear(self) -> None:
         """Forget what waits (`reset`)."""
         with self._lock:
             self._waiting.clear()
+            self._taken.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,40 @@ def test_after_kill_9_the_session_holds_every_finished_step(tmp_path: Path) -> N
             assert rt.run("Where were we?") == "I know."
             assert "step one done" in str(fake.requests[0].json["messages"])
     assert (one.work / "one.txt").read_text() == "1\n"
+
+
+async def test_a_message_is_on_disk_when_send_message_returns(stage: Stage) -> None:
+    folder, crashed = stage.folder / "sessions", stage.folder / "crashed"
+
+    def speak() -> None:
+        """Say something."""
+        stage.rt.send_message("first words")
+        stage.rt.send_message("second words")
+        shutil.copytree(folder, crashed)  # what a crash right now would leave
+
+    options = {"session": "file", "session_id": "s", "session_dir": folder}
+    stage.open(act("speak()"), finish(), finish(), options=options)
+    stage.rt.register_tool("speak", speak)
+    await stage.run()
+    assert stage.conversation.count("first words") == 1
+    await stage.run("Again")
+    assert stage.conversation.count("first words") == 1
+
+    stage.open(finish(), finish(), options={**options, "session_dir": crashed})
+    await stage.run("Where were we?")
+    assert stage.heard().index("first words") < stage.heard().index("second words")
+    await stage.run("Again")
+    assert stage.conversation.count("second words") == 1
+
+
+async def test_a_message_between_two_runs_waits_for_whoever_opens_the_session_next(stage: Stage) -> None:
+    options = {"session": "file", "session_id": "s", "session_dir": stage.folder / "sessions"}
+    stage.open(finish(), options=options)
+    await stage.run()
+    stage.rt.send_message("do not forget the milk")
+    stage.open(finish(), finish(), options=options)
+    await stage.run("Go on")
+    assert "do not forget the milk" in stage.heard()
 
 
 def _children_of(pid: int) -> list[int]:
