@@ -70,6 +70,10 @@ class AsyncRuntime:
 
     async def run(self, task: str) -> str | None:
         """Work on `task` until it is done. The completion text, or None for any other ending (see `last`)."""
+        if not isinstance(task, str):
+            raise TypeError(f"a task is text, not {type(task).__name__}")
+        if not task.strip():
+            raise SetupError("The task is empty: say what is to be done.")
         return await self._go(task)
 
     async def resume(self) -> str | None:
@@ -190,6 +194,8 @@ class AsyncRuntime:
     def send_message(self, message: str) -> None:
         """Queue a message for the running agent. Thread-safe, returns at once."""
         self._usable()
+        if not isinstance(message, str):
+            raise TypeError(f"a message is text, not {type(message).__name__}")
         self._kit.inbox.put(message, self._kit.scope)
 
     def answer(self, request_id: str, value: Any) -> None:

@@ -230,3 +230,17 @@ async def test_a_raising_hook_becomes_an_event_and_the_run_goes_on(stage: Stage)
     told = stage.of(EventType.HOOK_ERROR)
     assert {"bad", "worse"} <= {event.hook.rpartition(".")[2] for event in told}
     assert any("my hook is broken" in event.error for event in told)
+
+
+async def test_a_task_and_a_message_must_be_text(stage: Stage) -> None:
+    rt = stage.open(finish("ok"))
+    for wrong in (None, 5, b"Do it", ["Do it"]):
+        with pytest.raises(TypeError, match="is text, not"):
+            await stage.do(rt.run, wrong)
+        with pytest.raises(TypeError, match="is text, not"):
+            rt.send_message(wrong)
+    for blank in ("", " \n"):
+        with pytest.raises(SetupError, match="task is empty"):
+            await stage.run(blank)
+    assert not stage.fake.requests and rt.messages == []
+    assert await stage.run() == "ok"
