@@ -10,7 +10,7 @@ DOWN = ProviderError("The model is down for the day.", kind="overloaded")
 STORIES = {
     "a chat answer": (["It is a leap year."], {}),
     "too many steps": ([BUSY] * 9, {"runtime.max_steps": 3}),
-    "too many tokens": ([BUSY] * 9, {"runtime.max_tokens_total": 2_000}),
+    "too many tokens": ([BUSY] * 9, {"runtime.max_tokens_total": 1_000}),
     "the model fails": ([DOWN], {}),
     "a block that loops": (
         ["```codepilot\nwhile True: pass\n```", "I give up."],

@@ -21,6 +21,7 @@ _VARIES = (
     (r"\b\d+(?:\.\d+)? ?(?:ms|s)\b", "<time>"),
     (r"\b[\d.]+k? tokens", "<tokens>"),
     (r"\$0\.\d+", "<cost>"),
+    (r"\b\d+ used\b", "<count> used"),
     (r"(?:/[\w.-]+)+/(autopilot-demo|workspace)\b", r"<folder>/\1"),
     (r"#[0-9a-f]{6}\b", "<tag>"),
     (r"\b(run|s)_[0-9a-f]{20,}\b", r"\1_<id>"),
