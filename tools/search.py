@@ -8,16 +8,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from autopilot_runtime import EventType, ToolContext, ToolError, ToolResult, tool
 from autopilot_runtime.search import text
-from autopilot_runtime.search.embed import MAX_PIECES, Embedder, read_lines, refresh_vectors, search_vectors
-from autopilot_runtime.search.graph import Trace, trace_callees, trace_callers, trace_graph
-from autopilot_runtime.search.index import Hit, Index
-from autopilot_runtime.search.treeparse import LANGUAGES, is_installed
 from autopilot_runtime.tool.visible import visible
 
+if TYPE_CHECKING:
+    from autopilot_runtime.search.embed import Embedder
+    from autopilot_runtime.search.graph import Trace
+    from autopilot_runtime.search.index import Hit, Index
+
+# What semantic_search needs is imported where it is used: every agent that has `find` loads this pack when it is
+# made, and importing the index takes longer than everything else then.
 _T = TypeVar("_T")
 FIND_SECONDS = 30.0
 INDEX_SECONDS = 60.0
@@ -89,6 +92,8 @@ async def semantic_search(
     seconds = float(ctx.config.get("timeout") or INDEX_SECONDS)
 
     def work(stop: Callable[[], bool]) -> tuple[list[dict[str, Any]], list[str]]:
+        from autopilot_runtime.search.index import Index
+
         index = Index(ctx.work_dir)
         state = index.refresh(seconds=seconds, stop=stop, progress=tell("Indexing the workspace"))
         notes.extend(index.notes)
@@ -160,6 +165,8 @@ def _search(
     notes: list[str],
 ) -> list[Hit]:
     """By meaning where an endpoint is configured and works, else by words; which one it was is never hidden."""
+    from autopilot_runtime.search.embed import MAX_PIECES, refresh_vectors, search_vectors
+
     limit = max(1, min(top_k, int(config.get("max_results") or _MAX_TOP), _MAX_TOP))
     embedder = _embedder(config, notes, seconds)
     if embedder is None:
@@ -181,6 +188,8 @@ def _search(
 
 
 def _embedder(config: Mapping[str, Any], notes: list[str], seconds: float) -> Embedder | None:
+    from autopilot_runtime.search.embed import Embedder
+
     base_url, variable = config.get("base_url"), config.get("api_key_env")
     if not base_url or not variable:
         return None
@@ -197,6 +206,8 @@ def _embedder(config: Mapping[str, Any], notes: list[str], seconds: float) -> Em
 
 
 def _hits(root: str, hits: Sequence[Hit]) -> tuple[list[dict[str, Any]], list[str]]:
+    from autopilot_runtime.search.embed import read_lines
+
     value: list[dict[str, Any]] = []
     lines: list[str] = []
     for hit in hits:
@@ -214,6 +225,8 @@ def _hits(root: str, hits: Sequence[Hit]) -> tuple[list[dict[str, Any]], list[st
 
 
 def _trace(index: Index, query: str, mode: str, *, depth: int) -> tuple[list[dict[str, Any]], list[str]]:
+    from autopilot_runtime.search.graph import trace_callees, trace_callers, trace_graph
+
     with index.open() as connection:
         if mode == "trace_graph":
             trace = trace_graph(connection, query, depth=max(1, min(depth, _MAX_DEPTH)))
@@ -254,6 +267,8 @@ def _drawn(trace: Trace, mode: str) -> list[str]:
 
 
 def _unknown(query: str, names: Sequence[str], endings: set[str]) -> str:
+    from autopilot_runtime.search.treeparse import LANGUAGES, is_installed
+
     near = difflib.get_close_matches(query.rpartition(".")[2].rpartition(":")[2][:80], names, n=3, cutoff=0.6)
     blind = sorted(ending for ending in endings if ending in LANGUAGES and not is_installed(ending))
     told = f"Nothing called {visible(query, limit=100)!r} is defined in the workspace."

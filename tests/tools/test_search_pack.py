@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -194,3 +196,16 @@ async def test_an_empty_workspace_and_an_empty_query(tmp_path: Path, monkeypatch
     assert found.value == [] and found.shown is not None and "Nothing in the index" in found.shown
     with pytest.raises(ToolError, match="empty"):
         await call(tmp_path / "w", "semantic_search", query="  ")
+
+
+def test_an_agent_that_only_finds_does_not_load_the_index() -> None:
+    code = (
+        "import sys\n"
+        "from autopilot_runtime.tool.pack import load_tools\n"
+        "tools = load_tools('search', folder=None)\n"
+        "assert {tool.name for tool in tools} == {'find', 'semantic_search'}, tools\n"
+        "late = ('index', 'embed', 'graph', 'treeparse')\n"
+        "print([name for name in late if f'autopilot_runtime.search.{name}' in sys.modules])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
