@@ -20,8 +20,11 @@ DEMO = ROOT / "sessions" / "demo"
 BUG = "    return year % 4 == 0\n"
 
 
-def test_the_demo_fixes_a_real_bug_and_tells_it_in_one_stream(project: Project) -> None:
-    done = project.cli("demo")
+def test_the_demo_fixes_a_real_bug_in_a_fresh_folder_and_tells_it_in_one_stream(project: Project) -> None:
+    mine = project.folder / "shown"
+    mine.mkdir()
+    (mine / "leap.py").write_text("mine\n")
+    done = project.cli("demo", "shown")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     order = [
@@ -35,7 +38,9 @@ def test_the_demo_fixes_a_real_bug_and_tells_it_in_one_stream(project: Project) 
     assert re.search(r"^✓ 3 steps · .* · recorded \$0\.\d+ \(estimated\), spent \$0\.00$", done.stdout, re.MULTILINE)
     assert lines[-1] == "Your turn:    cd your-project && autopilot init"
     assert "\x1b" not in done.stdout
-    made = project.folder / "autopilot-demo"
+    made = project.folder / "shown-2"
+    assert f"{made} (shown is not empty)" in done.stdout
+    assert (mine / "leap.py").read_text() == "mine\n"
     assert sorted(file.name for file in made.iterdir()) == ["leap.py", "test_leap.py"]
     assert BUG not in (made / "leap.py").read_text()
     assert (made / "test_leap.py").read_bytes() == (DEMO / "project" / "test_leap.py").read_bytes()
@@ -48,16 +53,6 @@ def test_the_demo_fixes_a_real_bug_and_tells_it_in_one_stream(project: Project) 
 
 def test_the_shipped_project_still_has_its_bug() -> None:
     assert BUG in (DEMO / "project" / "leap.py").read_text()
-
-
-def test_a_second_demo_leaves_the_first_alone_and_says_so(project: Project) -> None:
-    mine = project.folder / "shown"
-    mine.mkdir()
-    (mine / "leap.py").write_text("mine\n")
-    done = project.cli("demo", "shown")
-    assert done.returncode == 0
-    assert f"{project.folder / 'shown-2'} (shown is not empty)" in done.stdout
-    assert (mine / "leap.py").read_text() == "mine\n"
 
 
 def test_on_a_terminal_the_changed_words_are_marked_and_ctrl_c_stops_it(project: Project) -> None:
