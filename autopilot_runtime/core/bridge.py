@@ -8,7 +8,7 @@ import contextvars
 import os
 import queue
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from autopilot_runtime.core.errors import AutopilotError
@@ -16,6 +16,7 @@ from autopilot_runtime.core.errors import AutopilotError
 T = TypeVar("T")
 _IDLE_SECONDS = 10.0
 _CLEANUP_SECONDS = 10.0
+_GRACE_SECONDS = 0.5
 
 
 class Threads:
@@ -182,3 +183,19 @@ async def in_thread(func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
     threads().start(job)
     return await future
+
+
+async def in_task(work: Awaitable[T]) -> T:
+    """Await users' async code. Cancelling gives it a moment to clean up; what swallows that is left behind."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task], timeout=_GRACE_SECONDS)
+        if task.done() and not task.cancelled():
+            task.exception()  # looked at: nobody else will, and asyncio would complain
+        raise
+    if task.cancelled():
+        raise Contained(asyncio.CancelledError())
+    return task.result()

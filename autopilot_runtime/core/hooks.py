@@ -8,11 +8,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from autopilot_runtime.core.bridge import bridge, in_thread, threads
+from autopilot_runtime.core.bridge import bridge, in_task, in_thread, threads
 from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.stream import Scope, Stream
 
@@ -32,18 +32,24 @@ class HookSystem:
         self._scope = scope
         self._handlers: dict[EventType, list[Handler]] = {}
         self._defaults: dict[EventType, Handler] = {}
+        self._takes: dict[int, frozenset[str] | None] = {}
         self._pump = _Pump(self)
         stream.listen(self._hear)
 
     def register(self, event: EventType | str, handler: Handler) -> Handler:
-        """Call `handler(**fields)` at every such event. Gives the handler back, so it works as a decorator."""
+        """Call `handler(**fields)` at every such event. Gives the handler back, so it works as a decorator.
+
+        A handler without `**_` gets the fields it names: an event may grow more of them without breaking it.
+        """
         if not callable(handler):
             raise TypeError(f"a hook must be callable, not {type(handler).__name__}")
+        self._takes[id(handler)] = _parameters(handler)
         self._handlers.setdefault(EventType(event), []).append(handler)
         return handler
 
     def default(self, event: EventType, handler: Handler) -> None:
         """What answers `event` until somebody registers for it."""
+        self._takes[id(handler)] = _parameters(handler)
         self._defaults[event] = handler
 
     def clear(self, event: EventType | str | None = None) -> None:
@@ -57,6 +63,11 @@ class HookSystem:
         if own:
             return list(own)
         return [self._defaults[event]] if event in self._defaults else []
+
+    def fields(self, handler: Handler, event: Event) -> Mapping[str, Any]:
+        """What this handler is called with."""
+        names = self._takes.get(id(handler))
+        return event.data if names is None else {key: event.data[key] for key in event.data if key in names}
 
     def emit(self, event: EventType | str, **fields: Any) -> Event:
         """Put an event on the stream by hand."""
@@ -75,9 +86,9 @@ class HookSystem:
         await self.drain()
         answers = []
         for handler in self.handlers(event.type):
-            slow = inspect.iscoroutinefunction(handler)
-            answer = await (handler(**event.data) if slow else in_thread(handler, **event.data))
-            answers.append(await answer if inspect.isawaitable(answer) else answer)
+            slow, fields = inspect.iscoroutinefunction(handler), self.fields(handler, event)
+            answer = handler(**fields) if slow else await in_thread(handler, **fields)
+            answers.append(await in_task(answer) if inspect.isawaitable(answer) else answer)
         return answers
 
     def report(self, handler: Handler, event: Event, error: str) -> None:
@@ -98,7 +109,7 @@ class _Pump:
         self._generation = 0
         self._active = False
         self._busy: tuple[float, Handler, Event] | None = None
-        self._stuck: set[Handler] = set()
+        self._stuck: dict[int, Handler] = {}  # by id: a handler need not be hashable
         self._dropped = 0
 
     def put(self, item: Event | Future[None]) -> None:
@@ -129,7 +140,7 @@ class _Pump:
 
     def _deliver(self, event: Event, generation: int) -> None:
         for handler in self._hooks.handlers(event.type):
-            if generation != self._generation or handler in self._stuck:
+            if generation != self._generation or id(handler) in self._stuck:
                 continue
             self._busy = (time.monotonic(), handler, event)
             try:
@@ -141,11 +152,11 @@ class _Pump:
 
     def _call(self, handler: Handler, event: Event) -> None:
         if not inspect.iscoroutinefunction(handler):
-            result = handler(**event.data)
+            result = handler(**self._hooks.fields(handler, event))
             if not inspect.isawaitable(result):
                 return
         else:
-            result = handler(**event.data)
+            result = handler(**self._hooks.fields(handler, event))
         loop = self._hooks.loop
         target = loop if loop is not None and loop.is_running() else bridge().loop
         asyncio.run_coroutine_threadsafe(_awaited(result), target).result()
@@ -177,12 +188,23 @@ class _Pump:
             if busy is None or time.monotonic() - busy[0] < self._hooks.patience:
                 return
             self._generation += 1
-            self._stuck.add(busy[1])
+            self._stuck[id(busy[1])] = busy[1]
             self._busy = None
             generation = self._generation
         silence = f"has not returned for {self._hooks.patience:g} s; it is not called again"
         self._hooks.report(busy[1], busy[2], silence)
         threads().start(lambda: self._serve(generation))
+
+
+def _parameters(handler: Handler) -> frozenset[str] | None:
+    """The names a handler can be given; None when it takes all, or does not tell."""
+    try:
+        parameters = inspect.signature(handler).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return None
+    return frozenset(one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY))
 
 
 async def _awaited(value: Any) -> Any:

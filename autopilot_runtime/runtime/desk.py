@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
-from autopilot_runtime.core.bridge import Contained, in_thread
+from autopilot_runtime.core.bridge import Contained, in_task, in_thread
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome
@@ -176,8 +176,7 @@ class Desk:
 
 async def _contained(work: Awaitable[Any]) -> Any:
     """Await users' code so that its own SystemExit or CancelledError does not pass for ours."""
-    task = asyncio.ensure_future(_shielded(work))
-    done, error = await task
+    done, error = await in_task(_shielded(work))
     if error is not None:
         raise error
     return done

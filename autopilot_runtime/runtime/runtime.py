@@ -24,6 +24,7 @@ from autopilot_runtime.runtime.run import Ending, Run
 from autopilot_runtime.runtime.supervise import supervise
 from autopilot_runtime.tool.registry import ToolRegistry
 
+_PATIENCE_AFTER_ABORT = 0.5
 RESUMABLE = frozenset({"failed", "aborted", "max_steps", "budget"})
 
 
@@ -59,6 +60,7 @@ class AsyncRuntime:
         self.last: RunResult | None = None
         self._pid = os.getpid()
         self._work: asyncio.Task[Ending] | None = None
+        self._hearing: asyncio.Task[None] | None = None  # handlers catching up after a run
         self._loop: asyncio.AbstractEventLoop | None = None
         self._abort = False
         self._busy = False
@@ -187,7 +189,16 @@ class AsyncRuntime:
             files_changed=list(run.files_changed),
             error=str(ending.error) if ending.error else None,
         )
-        await self._kit.hooks.drain()
+        await self._hooks_done()
+
+    async def _hooks_done(self) -> None:
+        """Wait for handlers that are behind. Who aborts does not want to wait for a stuck one."""
+        self._hearing = asyncio.ensure_future(self._kit.hooks.drain())
+        if self._abort:
+            await asyncio.wait([self._hearing], timeout=_PATIENCE_AFTER_ABORT)
+            self._hearing.cancel()
+        await asyncio.wait([self._hearing])
+        self._hearing = None
 
     # ------------------------------------------------------------ from outside
 
@@ -205,10 +216,11 @@ class AsyncRuntime:
     def abort(self) -> None:
         """Stop the run in progress (within a second), or the next one when none is. Thread-safe."""
         self._abort = True
-        work, loop = self._work, self._loop
-        if work is not None and loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is gone, and the run with it
-                loop.call_soon_threadsafe(work.cancel)
+        loop = self._loop
+        for task in (self._work, self._hearing):
+            if task is not None and loop is not None:
+                with contextlib.suppress(RuntimeError):  # the loop is gone, and the run with it
+                    loop.call_soon_threadsafe(task.cancel)
 
     def reset(self) -> Awaitable[None]:
         """Forget the conversation; the next run starts fresh. Done when this returns; may also be awaited."""

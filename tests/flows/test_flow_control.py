@@ -16,6 +16,7 @@ from autopilot_runtime import (
     EventType,
     RunInProgress,
 )
+from autopilot_runtime.core.bridge import bridge
 from tests.fake_provider import Broken
 from tests.flows.stage import Gate, Stage, act, finish
 
@@ -100,6 +101,56 @@ async def test_abort_inside_a_tool_ends_the_run_within_a_second(stage: Stage, ki
     assert len(stage.of(EventType.ABORTED)) == 1
     roles = [message["role"] for message in stage.rt.messages]
     assert roles == ["user", "assistant", "user"]
+    assert await stage.run() == "next"
+
+
+@pytest.mark.parametrize("where", ["tool", "permission"])
+async def test_abort_leaves_code_behind_that_swallows_its_cancellation(stage: Stage, where: str) -> None:
+    inside, over = Gate(), asyncio.Event()
+
+    async def stubborn(**_: Any) -> bool:
+        """Never give in."""
+        inside.open()
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over.wait()
+        return True
+
+    tools = ["read_file", {"name": "write_file", "config": {"require_permission": True}}]
+    call = act("stubborn()") if where == "tool" else act("write_file('a.txt')", "A")
+    rt = stage.open(call, finish("next"), tools=tools)
+    if where == "tool":
+        rt.register_tool("stubborn", stubborn)
+    else:
+        rt.hooks.register(EventType.PERMISSION_REQUEST, stubborn)
+    work = stage.begin()
+    await inside.passed()
+    begun = time.monotonic()
+    rt.abort()
+    assert await work is None
+    assert time.monotonic() - begun < 1.0
+    assert stage.status == "aborted"
+    assert await stage.run() == "next"
+    assert not (stage.work / "a.txt").exists()
+    (bridge().loop if stage.sync else asyncio.get_running_loop()).call_soon_threadsafe(over.set)
+
+
+async def test_abort_does_not_wait_for_a_stuck_hook(stage: Stage) -> None:
+    inside, release = Gate(), Gate()
+
+    def stuck(**_: Any) -> None:
+        inside.open()
+        release.wait()
+
+    rt = stage.open(finish("next"), finish("next"))  # the abort may come before the first one is asked for
+    rt.hooks.register(EventType.STEP, stuck)
+    work = stage.begin()
+    await inside.passed()
+    begun = time.monotonic()
+    rt.abort()
+    await work
+    assert time.monotonic() - begun < 1.0
+    release.open()
     assert await stage.run() == "next"
 
 
