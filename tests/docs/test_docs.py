@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from autopilot_runtime import EventType
+from autopilot_runtime.cli.wire import NAMES
 from autopilot_runtime.runtime.agentfile import json_schema
 from tests.docs.keys import PAGE, SECTIONS, with_tables
 from tests.docs.page import ROOT, Page, blocks, compare
@@ -65,3 +67,17 @@ def test_the_page_of_the_agent_file_has_every_key_of_the_schema() -> None:
     assert page == with_tables(page), "run: python -m tests.docs.keys"
     sections = {name for name in json_schema()["$defs"] if "properties" in json_schema()["$defs"][name]}
     assert set(SECTIONS.values()) == sections
+
+
+@pytest.mark.parametrize("name", sorted(EXECUTED))
+def test_no_block_of_a_page_is_only_for_show(name: str) -> None:
+    before = ""
+    for block in blocks(ROOT / name):
+        ran = block.language in ("bash", "python", "json") or block.name is not None
+        assert ran or (block.language == "text" and before in ("bash", "python")), f"{name}:{block.line}"
+        before = block.language
+
+
+def test_the_page_of_events_has_every_type_with_its_name_on_the_line() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `([a-z.]+)` \|", (ROOT / "docs/events.md").read_text(), re.MULTILINE)
+    assert rows == [(kind.name, NAMES[kind]) for kind in EventType]
