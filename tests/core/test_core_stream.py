@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass
 
 import pytest
 
@@ -194,3 +195,35 @@ def test_a_feed_can_be_read_from_a_plain_thread() -> None:
     assert event is not None and event.summary == "done"
     feed.close()
     assert feed.get() is None
+
+
+async def test_a_handler_gets_the_fields_it_names_and_need_not_be_hashable() -> None:
+    _, scope, hooks = make()
+    told: list[object] = []
+
+    @dataclass
+    class Collector:
+        seen: list[str]
+
+        def __call__(self, text: str) -> None:
+            self.seen.append(text)
+
+        def only(self, window: str, *, text: str = "") -> None:
+            self.seen.append(window + text)
+
+    collector = Collector([])
+    on_stream_of = [
+        lambda text: told.append([text]),
+        lambda: told.append("nothing"),
+        lambda **all_: told.append(all_),
+    ]
+    for handler in (collector, collector.only, *on_stream_of):
+        hooks.register(EventType.STREAM, handler)
+    hooks.register(EventType.PERMISSION_REQUEST, lambda tool: tool == "execute")
+    hooks.register(EventType.HOOK_ERROR, lambda error: told.append({"error": error}))
+    scope.emit(EventType.STREAM, text="a", window="w")
+    await hooks.drain()
+    assert collector.seen == ["a", "wa"]
+    assert told == [["a"], "nothing", {"text": "a", "window": "w"}]
+    asked = scope.emit(EventType.PERMISSION_REQUEST, tool="execute", description="ls", request_id="q_1")
+    assert await hooks.decide(asked) == [True]
