@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import html
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 MASK = "[secret masked]"
 NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 _LONGEST_HELD = 4_096
 _DEEPEST = 12
+_WORTH_ENCODING = 8  # characters; the spellings of anything shorter stand in ordinary text
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
+_URL_SAFE = str.maketrans("+/", "-_")
 
 # How a key begins, and what may follow. The beginning is also what a stream holds back.
 _SHAPES: tuple[tuple[str, str], ...] = (
@@ -53,9 +59,31 @@ def _worth_hiding(value: str) -> bool:
 
 
 def _spellings(value: str) -> set[str]:
+    """The value as it is, and as programs usually write such a thing down."""
     raw = value.encode("utf-8", "surrogatepass")
     encoded = base64.b64encode(raw).decode()
-    return {value, quote(value, safe=""), encoded, encoded.rstrip("="), raw.hex(), value.replace("\\", "\\\\")}
+    spelt = {value, quote(value, safe=""), encoded, encoded.rstrip("="), raw.hex(), value.replace("\\", "\\\\")}
+    if len(value) < _WORTH_ENCODING:
+        return spelt
+    quoted = {quote(raw), quote_plus(raw), quote(raw, safe="")}
+    spelt |= quoted | {_ESCAPE.sub(lambda found: found.group().lower(), one) for one in quoted}
+    spelt |= {html.escape(value), html.escape(value, quote=False), json.dumps(value)[1:-1], repr(value)[1:-1]}
+    spelt |= {
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        raw.hex().upper(),
+        base64.b32encode(raw).decode().rstrip("="),
+    }
+    spelt |= {value[::-1], codecs.encode(value, "rot13")}
+    inside = {_inside_base64(raw, before) for before in range(3)}
+    spelt |= inside | {one.translate(_URL_SAFE) for one in (*inside, encoded.rstrip("="))}
+    return {one for one in spelt if len(one) >= 4}
+
+
+def _inside_base64(raw: bytes, before: int) -> str:
+    """What is certainly there when the value is encoded with `before` (modulo 3) bytes before it, and any behind."""
+    whole = base64.b64encode(bytes(before) + raw).decode()
+    begin = -(-before * 8 // 6)
+    return whole[begin : (before + len(raw)) * 8 // 6]
 
 
 class Redactor:

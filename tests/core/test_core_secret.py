@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import html
+import json
+import re
+from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot_runtime.core.secret import MASK, Redactor, StreamMask, secret_values
 
-VALUE = "s3cr3t value/with+odd=chars"
+VALUE = 's3cr3t value/with+odd=chars&"quotes"'
 
 
 def test_the_environment_says_by_name_what_is_secret() -> None:
@@ -28,10 +34,33 @@ def test_the_environment_says_by_name_what_is_secret() -> None:
 
 def test_a_secret_is_masked_in_every_usual_encoding() -> None:
     redactor = Redactor([VALUE])
-    forms = [VALUE, base64.b64encode(VALUE.encode()).decode(), VALUE.encode().hex()]
+    raw = VALUE.encode()
+    forms = [VALUE, VALUE[::-1], raw.hex(), raw.hex().upper(), json.dumps({"key": VALUE})[9:-2], html.escape(VALUE)]
+    forms += [encode(raw).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode)]
+    forms += [base64.b32encode(raw).decode().rstrip("="), codecs.encode(VALUE, "rot13")]
+    forms += [
+        quote(VALUE),
+        quote_plus(VALUE),
+        quote(VALUE, safe=""),
+        LOWER.sub(lambda found: found.group().lower(), quote(VALUE)),
+    ]
     for form in forms:
         assert form not in redactor.mask(f"before {form} after")
         assert MASK in redactor.mask(f"before {form} after")
+
+
+@pytest.mark.parametrize("user", ["", "u", "us", "use", "user"])
+def test_a_secret_inside_of_a_longer_base64_is_masked(user: str) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        header = encode(f"{user}:{VALUE}:and more".encode()).decode()
+        shown = Redactor([VALUE]).mask(f"Authorization: Basic {header}")
+        assert MASK in shown
+        left = "".join(c for c in shown.replace(MASK, "." * 40) if c.isprintable())
+        assert all(header[at : at + 4] not in left for at in range(len(user) + 4, len(user) + 4 + len(VALUE) - 4))
+
+
+def test_short_values_are_masked_as_they_are_and_not_in_fancy_spellings() -> None:
+    assert Redactor(["abcd"]).mask("abcd dcba nopq") == f"{MASK} dcba nopq"
 
 
 def test_known_key_shapes_are_masked_without_knowing_the_value() -> None:
