@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from autopilot_runtime.core.secret import MASK, Redactor, StreamMask, secret_values
 
+LOWER = re.compile("%..")
 VALUE = 's3cr3t value/with+odd=chars&"quotes"'
 
 
