@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.core.errors import MissingKey, SetupError
+from autopilot_runtime.core.errors import SandboxUnavailable
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
@@ -136,9 +137,16 @@ class Kit:
         self._unsaved = True
         if self.session.extra().get("tag") != self.tag:
             self.session.append([], extra={"tag": self.tag})
+        if self.agent.runtime.sandbox.shell == "required" and "execute" in self.registry:
+            raise SandboxUnavailable(
+                "runtime.sandbox.shell: required, but shells cannot be confined yet. Take `execute` away, or set "
+                "`shell: off` and run the whole agent in a container."
+            )
         self._sandbox = open_sandbox(self.agent.runtime.control)
         self._warming = asyncio.ensure_future(self._warm(self._sandbox))
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
+        if "execute" in self.registry:
+            run.scope.emit(EventType.CONFINEMENT, what="shell", level="none")
         system = self.system_prompt()
         if not self.history.meter.used:
             self.history.meter.add(system)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from autopilot_runtime import AsyncRuntime, EventType, FileSession, Runtime, SessionConflict
+from autopilot_runtime import AsyncRuntime, EventType, FileSession, Runtime, SandboxUnavailable, SessionConflict
 from tests.fake_provider import Broken, FakeModel, Seen
 from tests.flows.stage import KEY_ENV, PATIENCE, Gate, Stage, act, finish
 
@@ -343,3 +343,12 @@ async def test_events_are_given_again_from_any_number_on(stage: Stage) -> None:
         seen = [(await anext(again)).seq for _ in range(last - 3)]
         await again.aclose()
     assert seen == list(range(4, last + 1))
+
+
+async def test_a_confinement_that_cannot_be_had_is_refused_not_forgotten(stage: Stage) -> None:
+    stage.open(finish(), tools=["read_file", "execute"], runtime={"sandbox": {"shell": "required"}})
+    with pytest.raises(SandboxUnavailable, match="shell: required"):
+        await stage.run()
+    assert stage.fake.requests == []
+    stage.open(finish(), tools=["read_file"], runtime={"sandbox": {"shell": "required"}})
+    assert await stage.run() is not None  # without a shell there is nothing to confine
