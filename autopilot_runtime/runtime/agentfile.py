@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from autopilot_runtime.core.errors import AgentFileError
 from autopilot_runtime.core.protocols import Limits
+from autopilot_runtime.model.compatible import PRESETS
 from autopilot_runtime.model.settings import ModelSettings
 from autopilot_runtime.runtime.agentfault import at, explain, mark_of
 from autopilot_runtime.runtime.agentmodel import key_env, model_settings
@@ -122,8 +123,8 @@ class AgentFile:
 
     def missing_keys(self, environ: Mapping[str, str]) -> list[str]:
         """A line for each variable that holds a key and is not set."""
-        env = self.key_env
-        if env is None or environ.get(env):
+        env, preset = self.key_env, PRESETS.get(self.model.provider)
+        if env is None or environ.get(env, "").strip() or preset is None or preset.family == "local":
             return []
         text = f"the variable {env} is not set; {self.model.provider} needs its key there"
         return [self.problem(("agent", "model", "api_key_env"), text)]

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
-from autopilot_runtime.core.errors import MissingKey, SetupError
-from autopilot_runtime.core.errors import SandboxUnavailable
+from autopilot_runtime.core.errors import MissingKey, SandboxUnavailable, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
@@ -47,6 +46,8 @@ from autopilot_runtime.tool.workspace import Workspace
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
 
+# A recorded run is often played in the workspace it was recorded in: the files it makes are there already.
+_WROTE = re.compile(r"^(?:wrote (.+) \(new, |(.+) already had this content \()(\d+ lines?\))$", re.MULTILINE)
 _STATUS = re.compile(r"^\[STATUS\] #\w+(?:\n.+)*", re.MULTILINE)
 
 
@@ -237,7 +238,7 @@ class Kit:
 
     def _volatile(self, text: str) -> str:
         """The text without what differs from run to run: for comparing with a recorded conversation."""
-        text = _STATUS.sub("[STATUS]", text)
+        text = _WROTE.sub(r"wrote \1\2 (\3", _STATUS.sub("[STATUS]", text))
         return text.replace(self.tag, "#tag").replace(str(self.agent.work_dir), "<work_dir>")
 
     def _message_kept(self) -> None:

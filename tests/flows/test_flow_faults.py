@@ -140,6 +140,24 @@ async def test_the_fallback_model_goes_on_when_the_first_is_down(stage: Stage) -
     assert await stage.run() == "from the second"
 
 
+async def test_a_recording_plays_again_in_the_workspace_it_has_changed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOPILOT_REPLAY", str(stage.folder / "tapes"))
+    monkeypatch.setenv("AUTOPILOT_REPLAY_MODE", "record")
+    stage.open(act("write_file('a.txt')\nread_file('a.txt')", "hello"), finish("recorded"))
+    assert await stage.run() == "recorded"
+    monkeypatch.setenv("AUTOPILOT_REPLAY_MODE", "replay")
+    monkeypatch.delenv("FLOW_TEST_API_KEY")
+    for _ in range(2):
+        stage.open()
+        assert await stage.run() == "recorded"
+        assert not stage.fake.requests
+    stage.open()
+    assert await stage.run("Do something else") is None
+    assert stage.status == "failed" and "something else" in str(stage.rt.last.error)
+
+
 async def test_a_missing_key_names_the_variable(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.open(finish("with key"))
     monkeypatch.delenv("FLOW_TEST_API_KEY")

@@ -186,6 +186,12 @@ def test_a_missing_key_names_the_variable_and_the_provider_and_no_value(here):
     ]
 
 
+def test_a_model_played_from_a_file_needs_no_key(here):
+    for provider in ("replay", "scripted"):
+        assert load(SMALL.replace('"anthropic"', provider)).missing_keys({}) == []
+    assert load(SMALL).missing_keys({"ANTHROPIC_API_KEY": " "}) != []
+
+
 def test_overrides_replace_values_and_are_checked_too(here):
     agent = load(SMALL, **{"runtime.max_steps": 5, "model.name": "other"})
     assert (agent.runtime.max_steps, agent.model.name) == (5, "other")
