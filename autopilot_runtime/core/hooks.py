@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any
 
 from autopilot_runtime.core.bridge import bridge, in_task, in_thread, threads
@@ -21,6 +22,7 @@ Handler = Callable[..., Any]
 # Handlers of these answer; they are asked one at a time by whoever needs the answer, never as listeners.
 DECIDERS = frozenset({EventType.ASK_USER, EventType.PERMISSION_REQUEST})
 QUEUE_LIMIT = 50_000
+_inside: ContextVar[HookSystem | None] = ContextVar("inside a hook of", default=None)
 
 
 class HookSystem:
@@ -72,6 +74,11 @@ class HookSystem:
     def emit(self, event: EventType | str, **fields: Any) -> Event:
         """Put an event on the stream by hand."""
         return self._scope.emit(EventType(event), **fields)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the caller is one of these handlers, at work right now; sync or async."""
+        return _inside.get() is self
 
     def _hear(self, event: Event) -> None:
         if event.type not in DECIDERS and (event.type in self._handlers or event.type in self._defaults):
@@ -143,10 +150,13 @@ class _Pump:
             if generation != self._generation or id(handler) in self._stuck:
                 continue
             self._busy = (time.monotonic(), handler, event)
+            token = _inside.set(self._hooks)
             try:
                 self._call(handler, event)
             except BaseException as error:
                 self._hooks.report(handler, event, f"{type(error).__name__}: {error}")
+            finally:
+                _inside.reset(token)
             if generation == self._generation:
                 self._busy = None
 

@@ -241,6 +241,11 @@ class AsyncRuntime:
         """End everything this runtime owns: the run, terminals, workers, connections."""
         if self._closed or self._pid != os.getpid():
             return
+        if self._busy and self._kit.hooks.inside:
+            # The run waits for this hook, and closing would wait for the run.
+            raise RunInProgress(
+                "close() from a hook of a run in progress: abort() it, and close() when run() is back."
+            )
         if self._work is not None:
             self.abort()
             await self.idle()

@@ -270,6 +270,26 @@ async def test_run_from_a_hook_is_an_error_and_not_a_deadlock(stage: Stage) -> N
     assert any("RunInProgress" in str(error) for error in said)
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_close_from_a_hook_is_an_error_and_not_a_deadlock(stage: Stage, kind: str) -> None:
+    rt = stage.open(finish("done"))
+
+    def close(**_: Any) -> Any:
+        return rt.close()  # of an AsyncRuntime: a coroutine, which the hook system awaits
+
+    async def close_async(**_: Any) -> None:
+        closing = rt.close()
+        if closing is not None:
+            await closing
+
+    rt.hooks.register(EventType.STEP, close if kind == "sync" or stage.sync else close_async)
+    begun = time.monotonic()
+    assert await stage.run() == "done"
+    assert time.monotonic() - begun < 5
+    assert ["RunInProgress" in event.error for event in stage.of(EventType.HOOK_ERROR)] == [True]
+    await stage.do(rt.close)
+
+
 async def test_run_from_a_tool_is_an_error_the_model_reads(stage: Stage) -> None:
     rt = stage.open(act("again()"), finish("outer"))
     rt.register_tool("again", (lambda: rt.run("inner")))
