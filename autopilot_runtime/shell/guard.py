@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import threading
 import time
 
 from autopilot_runtime.shell.tree import MARKER
@@ -89,6 +90,13 @@ class Guard:
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             os.close(pipe)
+
+    def abandon(self) -> None:
+        """What is left to do when nobody closed the pool: let it sweep, and reap it where that holds up nobody."""
+        self.release()
+        if self.pid is not None:
+            with contextlib.suppress(RuntimeError):  # no new threads: the interpreter ends, and the kernel reaps
+                threading.Thread(target=self.close, name="autopilot-reaper", daemon=True).start()
 
     def close(self) -> None:
         """Let it sweep, and reap it. Blocks for some milliseconds: call it on a thread."""

@@ -227,7 +227,7 @@ class TerminalPool:
             self._run_dir = Path(tempfile.mkdtemp(prefix="autopilot-", dir=_fast_folder()))
             self._guard = Guard(self._id, str(self._run_dir))
             # A pool nobody closed and nobody holds: let the guard end what it left.
-            weakref.finalize(self, self._guard.release)
+            weakref.finalize(self, self._guard.abandon)
         return self._run_dir
 
     def _known(self) -> str:
