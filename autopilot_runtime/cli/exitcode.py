@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from autopilot_runtime.core.errors import AutopilotError, ProviderError, SetupError
+from autopilot_runtime.core.errors import AutopilotError, MissingKey, ProviderError, SetupError
 from autopilot_runtime.core.protocols import RunResult
 
 
@@ -41,6 +41,8 @@ MEANING = {
 
 def of_error(error: BaseException | None) -> ExitCode:
     """The code for an error that ended a command."""
+    if isinstance(error, MissingKey):
+        return ExitCode.PROVIDER
     if isinstance(error, SetupError):
         return ExitCode.USAGE
     if isinstance(error, ProviderError):

@@ -24,8 +24,9 @@ class AgentFileError(SetupError):
 class MissingExtra(SetupError):
     """An optional dependency is not installed; the text says what to type."""
 
-    def __init__(self, wanted: str, needs: str, extra: str) -> None:
-        super().__init__(f"{wanted} needs {needs}: pip install 'autopilot-runtime[{extra}]'")
+    def __init__(self, wanted: str, needs: str, extra: str = "") -> None:
+        chosen = f"[{extra}]" if extra else ""
+        super().__init__(f"{wanted} needs {needs}: pip install 'autopilot-runtime{chosen}'")
 
 
 class MissingKey(SetupError):

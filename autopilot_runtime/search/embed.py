@@ -45,7 +45,7 @@ class Embedder:
         try:
             import openai  # late: it takes most of a second, and only this needs it
         except ImportError as error:
-            raise MissingExtra("semantic_search with embeddings", "openai", "openai") from error
+            raise MissingExtra("semantic_search with embeddings", "openai") from error
         self._sdk = openai
         self._client = openai.OpenAI(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,9 @@ def create_session(
             session.check_writable()
             return session
         case "db":
-            raise MissingExtra('session="db"', "SQLAlchemy", "db")
+            if importlib.util.find_spec("sqlalchemy") is None:
+                raise MissingExtra('session="db"', "SQLAlchemy", "db")
+            raise SetupError('session="db" is not in this version yet; use "file", which survives a restart, too.')
     near = difflib.get_close_matches(str(backend)[:40], _BACKENDS, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise SetupError(f"No session backend {str(backend)[:40]!r}; there are memory, file and db.{hint}")

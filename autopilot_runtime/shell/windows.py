@@ -290,5 +290,5 @@ def _pseudo_console(columns: int, rows: int) -> Any:
     try:
         from winpty import PTY
     except ImportError as error:
-        raise MissingExtra("A terminal", "pywinpty", "shell") from error
+        raise MissingExtra("A terminal", "pywinpty") from error
     return PTY(columns, rows)
