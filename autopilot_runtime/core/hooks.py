@@ -28,7 +28,7 @@ _inside: ContextVar[HookSystem | None] = ContextVar("inside a hook of", default=
 class HookSystem:
     """Registered handlers by event type. The first handler of a type replaces the default one."""
 
-    def __init__(self, stream: Stream, scope: Scope, *, patience: float = 30.0) -> None:
+    def __init__(self, stream: Stream, scope: Scope, *, patience: float = 10.0) -> None:
         self.patience = patience
         self.loop: asyncio.AbstractEventLoop | None = None
         self._scope = scope
