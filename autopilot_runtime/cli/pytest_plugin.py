@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def autopilot_replay(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every agent of this test talks to recorded models. Gives the folder: `cassettes/<test file>/<test>` beside it."""
+    """Every agent of this test talks to recorded models. Gives their folder, `cassettes/<file>/<test>` beside it."""
     name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
     folder = request.path.parent / "cassettes" / request.path.stem / name
     mode = str(request.config.getoption("--autopilot-replay"))
