@@ -148,6 +148,8 @@ class Kit:
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
         if "execute" in self.registry:
             run.scope.emit(EventType.CONFINEMENT, what="shell", level="none")
+        for line in self.rights.idle_rules():
+            run.scope.emit(EventType.WARNING, message=line)
         system = self.system_prompt()
         if not self.history.meter.used:
             self.history.meter.add(system)

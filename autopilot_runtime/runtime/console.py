@@ -27,6 +27,7 @@ def someone_is_there() -> bool:
 def install(hooks: HookSystem) -> None:
     """Set the default handlers; each is replaced by the first handler of its type."""
     hooks.default(EventType.STREAM, _stream)
+    hooks.default(EventType.STEP, lambda step, **_: _end(hooks) if step > 1 else None)
     hooks.default(EventType.TOOL_CALL, _tool_call)
     hooks.default(EventType.RETRY, _retry)
     hooks.default(EventType.WARNING, lambda message, **_: _note(f"warning: {message}"))

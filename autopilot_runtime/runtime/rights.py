@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from autopilot_runtime.runtime.questions import Questions
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import ToolContext
 from autopilot_runtime.tool.define import Tool
+from autopilot_runtime.tool.pack import shipped
 from autopilot_runtime.tool.permit import (
     MODES,
     PermissionMode,
@@ -51,6 +53,17 @@ class Rights:
         self._session = session
         self._questions = questions
         self._registry = registry
+
+    def idle_rules(self) -> list[str]:
+        """A line for each rule whose tool is neither granted nor shipped: most likely it is misspelt."""
+        known = {*self._registry.names(), *(tool for tools in shipped().values() for tool in tools)}
+        lines = []
+        for rule in self.rules:
+            if "*" not in rule.tool and rule.tool not in known:
+                near = difflib.get_close_matches(rule.tool, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                lines.append(f"the permission rule `{rule}` names no tool there is{hint}")
+        return lines
 
     async def permit(
         self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope

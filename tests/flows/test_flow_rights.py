@@ -255,3 +255,10 @@ async def test_an_always_is_remembered_with_the_session(stage: Stage, tmp_path: 
         assert await stage.run() is not None
         await stage.close()
     assert len(asked) == 1
+
+
+async def test_a_rule_that_protects_nothing_is_said(stage: Stage) -> None:
+    stage.open(finish(), permissions=[{"deny": "exekute(rm *)"}, {"deny": "execute(rm *)"}])
+    assert await stage.run() is not None
+    warnings = [event.message for event in stage.of(EventType.WARNING)]
+    assert warnings == ["the permission rule `deny: exekute(rm *)` names no tool there is; did you mean 'execute'?"]
