@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from itertools import zip_longest
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def blocks(path: Path) -> list[Block]:
     ]
 
 
+def _our_plugin() -> str:
+    """pytest finds our fixtures by itself where the package is installed, not where it only lies on the path."""
+    installed = any(point.name == "autopilot" for point in entry_points(group="pytest11"))
+    return "" if installed else " -p autopilot_runtime.cli.pytest_plugin"
+
+
 class Page:
     """A folder in which one page comes true."""
 
@@ -69,7 +76,7 @@ class Page:
             "HOME": str(folder),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(ROOT),
-            "PYTEST_ADDOPTS": "-p no:asyncio -p no:cacheprovider",  # a reader need not have the plugins of ours
+            "PYTEST_ADDOPTS": f"-p no:asyncio -p no:cacheprovider{_our_plugin()}",  # a reader has none of the others
             "ANTHROPIC_API_KEY": "key-of-the-docs-0123456789",
             "ANTHROPIC_BASE_URL": model_url,
         }
