@@ -126,9 +126,10 @@ class Feed:
         self._wake = wake
         while True:
             arrived.clear()
+            closed = self._closed  # before the look: what was put before the end is not left behind
             while self._events:
                 yield self._events.popleft()
-            if self._closed:
+            if closed:
                 return
             await arrived.wait()
 
