@@ -71,8 +71,9 @@ class Bridge:
             work.close()
             raise AutopilotError("A sync call was made from the runtime's own loop thread; use AsyncRuntime there.")
         ticket: _Ticket[T] = _Ticket(work)
-        self.loop.call_soon_threadsafe(ticket.start)
         try:
+            # Inside the `try`: the work may be running, and Ctrl+C come, before this very call has returned.
+            self.loop.call_soon_threadsafe(ticket.start)
             ticket.wait()
         except BaseException:
             self.loop.call_soon_threadsafe(ticket.cancel)
@@ -97,6 +98,9 @@ class _Ticket(Generic[T]):
     def cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
+            return
+        self.work.close()  # it never came to a start
+        self.ended.set()
 
     async def _run(self) -> None:
         try:
