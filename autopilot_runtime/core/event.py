@@ -46,7 +46,7 @@ class EventType(StrEnum):
     ENVIRONMENT_CHANGE = "environment_change"  # report
     INSTRUCTIONS_LOADED = "instructions_loaded"  # path, lines
     COMPACTED = "compacted"  # before, after
-    CONFINEMENT = "confinement"  # level, detail
+    CONFINEMENT = "confinement"  # what, level
     HOOK_ERROR = "hook_error"  # hook, event, error
 
 

@@ -223,6 +223,9 @@ async def _awaited(value: Any) -> Any:
 
 def _decorator(event: EventType) -> Callable[[Any], Callable[[Handler], Handler]]:
     def attach(runtime: Any) -> Callable[[Handler], Handler]:
+        if not hasattr(runtime, "hooks"):
+            raise TypeError(f"write @on_{event.value}(runtime): the decorator needs the runtime to listen to")
+
         def register(handler: Handler) -> Handler:
             hooks: HookSystem = runtime.hooks
             return hooks.register(event, handler)

@@ -66,7 +66,8 @@ def build(
     """The parts of a runtime for this agent."""
     if isinstance(session, str):
         session = create_session(session, session_id or slug(agent.name), agent.name, session_dir, db_url)
-    rules, mode = rules_of(agent, permissions), mode_of(permission_mode)
+    given = (permissions,) if isinstance(permissions, str) else permissions
+    rules, mode = rules_of(agent, given), mode_of(permission_mode)
     return Kit(agent, session, live=live, provider=provider, rules=rules, mode=mode)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 
@@ -71,9 +72,9 @@ def read_answer() -> str | None:
     return _line("> ") if someone_is_there() else None
 
 
-def _permission(tool: str, description: str, diff: str = "", **_: Any) -> bool:
+def _permission(tool: str, description: str, diff: str = "", **_: Any) -> bool | Decision:
     if not someone_is_there():
-        return False
+        return Decision(False, "nobody is there to ask", source="nobody")
     if diff:
         print("\n" + "\n".join(visible(line) for line in diff.splitlines()), flush=True)
     answer = _line(f"\n[{tool}] {visible(description)}\nAllow? [y/N] ")

@@ -227,3 +227,10 @@ async def test_a_handler_gets_the_fields_it_names_and_need_not_be_hashable() -> 
     assert told == [["a"], "nothing", {"text": "a", "window": "w"}]
     asked = scope.emit(EventType.PERMISSION_REQUEST, tool="execute", description="ls", request_id="q_1")
     assert await hooks.decide(asked) == [True]
+
+
+def test_a_decorator_without_its_runtime_is_an_error_not_a_deaf_hook() -> None:
+    with pytest.raises(TypeError, match=r"write @on_stream\(runtime\)"):
+
+        @on_stream
+        def show(text: str) -> None: ...

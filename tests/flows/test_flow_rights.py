@@ -70,7 +70,7 @@ async def test_without_handler_and_terminal_it_is_denied(stage: Stage) -> None:
     stage.open(WRITE, finish(), tools=ASKING)
     await stage.run()
     assert not (stage.work / "a.txt").exists()
-    assert "did not allow" in stage.heard()
+    assert "was not allowed: nobody is there to ask" in stage.heard()
 
 
 async def test_the_reason_of_a_no_reaches_the_model(stage: Stage) -> None:
