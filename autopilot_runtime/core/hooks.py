@@ -22,7 +22,7 @@ Handler = Callable[..., Any]
 # Handlers of these answer; they are asked one at a time by whoever needs the answer, never as listeners.
 DECIDERS = frozenset({EventType.ASK_USER, EventType.PERMISSION_REQUEST})
 QUEUE_LIMIT = 50_000
-_inside: ContextVar[HookSystem | None] = ContextVar("inside a hook of", default=None)
+_inside: ContextVar[_Visit | None] = ContextVar("inside a hook of", default=None)
 
 
 class HookSystem:
@@ -78,7 +78,8 @@ class HookSystem:
     @property
     def inside(self) -> bool:
         """Whether the caller is one of these handlers, at work right now; sync or async."""
-        return _inside.get() is self
+        visit = _inside.get()
+        return visit is not None and visit.hooks is self and visit.lasts
 
     def _hear(self, event: Event) -> None:
         if event.type not in DECIDERS and (event.type in self._handlers or event.type in self._defaults):
@@ -86,7 +87,8 @@ class HookSystem:
 
     async def drain(self) -> None:
         """Wait until every handler has seen everything emitted so far, or is reported as stuck."""
-        await self._pump.drained()
+        if not self.inside:  # a handler that waits for the handlers would wait for itself
+            await self._pump.drained()
 
     async def decide(self, event: Event) -> list[Any]:
         """Ask every handler of a deciding event; gives what they returned. What they raise is raised here."""
@@ -104,6 +106,14 @@ class HookSystem:
         log.warning("hook %s failed at %s: %s", name, event.type.name, error)
         if event.type is not EventType.HOOK_ERROR:
             self._scope.emit(EventType.HOOK_ERROR, hook=name, event=event.type.value, error=error)
+
+
+class _Visit:
+    """One call of a handler, seen from inside."""
+
+    def __init__(self, hooks: HookSystem) -> None:
+        self.hooks = hooks
+        self.lasts = True
 
 
 class _Pump:
@@ -150,12 +160,14 @@ class _Pump:
             if generation != self._generation or id(handler) in self._stuck:
                 continue
             self._busy = (time.monotonic(), handler, event)
-            token = _inside.set(self._hooks)
+            visit = _Visit(self._hooks)
+            token = _inside.set(visit)
             try:
                 self._call(handler, event)
             except BaseException as error:
                 self._hooks.report(handler, event, f"{type(error).__name__}: {error}")
             finally:
+                visit.lasts = False  # for tasks that the handler has left behind
                 _inside.reset(token)
             if generation == self._generation:
                 self._busy = None

@@ -16,6 +16,7 @@ MASK = "[secret masked]"
 NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
 _LONGEST_HELD = 4_096
 _DEEPEST = 12
+_HEAD = 400  # characters; of a longer value, the rest is compared when its head is there
 _WORTH_ENCODING = 8  # characters; the spellings of anything shorter stand in ordinary text
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _URL_SAFE = str.maketrans("+/", "-_")
@@ -94,8 +95,9 @@ class Redactor:
         self.values = tuple(sorted(spelt, key=len, reverse=True))
         parts = [re.escape(v) for v in self.values] + [re.escape(head) + tail for head, tail in _SHAPES]
         self._pattern = re.compile("|".join(parts))
-        self._heads = {v[:n] for v in self.values for n in range(1, min(len(v), 400))}
+        self._heads = {v[:n] for v in self.values for n in range(1, min(len(v), _HEAD))}
         self._heads |= {head[:n] for head, _ in _SHAPES for n in range(1, len(head))}
+        self._long = tuple(v for v in self.values if len(v) > _HEAD)
         self._longest = max(map(len, self._heads))
 
     @classmethod
@@ -128,6 +130,13 @@ class Redactor:
         return cut
 
     def _open_end(self, text: str) -> int:
+        return min([self._open_head(text), *(self._open_long(text, value) for value in self._long)])
+
+    def _open_long(self, text: str, value: str) -> int:
+        at = text.rfind(value[: _HEAD - 1])
+        return at if at >= 0 and value.startswith(text[at:]) else len(text)
+
+    def _open_head(self, text: str) -> int:
         growing = _GROWING.search(text[-_LONGEST_HELD:]) or _PEM_OPEN.search(text[-_LONGEST_HELD * 2 :])
         if growing:
             return len(text) - len(growing.group())

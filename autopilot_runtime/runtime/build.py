@@ -17,7 +17,7 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
 from autopilot_runtime.core.protocols import Provider, Sandbox, SessionStore
-from autopilot_runtime.core.secret import Redactor
+from autopilot_runtime.core.secret import Redactor, secret_values
 from autopilot_runtime.core.stream import Scope, Stream
 from autopilot_runtime.model.connect import REPLAY, connect, warm
 from autopilot_runtime.model.prices import price
@@ -92,7 +92,8 @@ class Kit:
         self.hooks = HookSystem(self.stream, self.scope)
         console.install(self.hooks)
         self.questions = Questions(self.hooks, unanswered=agent.runtime.on_unanswered, prompt=console.read_answer)
-        self.stream.redactor = Redactor.from_environ(agent.secret_env_names())
+        self._secrets: set[str] = set()
+        self.refresh_secrets()
         self.inbox = Inbox(session, mask=self._mask, kept=self._message_kept)
         self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens), inbox=self.inbox)
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=agent.protected)
@@ -251,7 +252,9 @@ class Kit:
 
     def refresh_secrets(self) -> None:
         """Learn the secrets that came into the environment since."""
-        self.stream.redactor = Redactor.from_environ(self.agent.secret_env_names())
+        # A secret that has left the environment is still one.
+        self._secrets |= secret_values(os.environ, self.agent.secret_env_names())
+        self.stream.redactor = Redactor(self._secrets)
 
     def system_prompt(self) -> str:
         """The system prompt; the same for as long as the tools are."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -106,15 +107,21 @@ class Desk:
     async def _invoke(self, tool: Tool, context: ToolContext, arguments: dict[str, Any]) -> Any:
         """Call the function where it belongs: a coroutine here, plain code on a thread of its own."""
         own = arguments.get("timeout")
-        seconds = TOOL_SECONDS + (own if isinstance(own, (int, float)) else 0)
+        seconds = TOOL_SECONDS + (own if isinstance(own, (int, float)) and math.isfinite(own) else 0)
+        stopped: list[bool] = []
+        context.is_aborted = lambda: bool(stopped)
         try:
             async with asyncio.timeout(seconds) as self._limit:
                 if tool.is_async:
                     return await _contained(tool.call(context, arguments))
                 result = await in_thread(tool.call, context, arguments)
                 return await _contained(result) if inspect.isawaitable(result) else result
+        except asyncio.CancelledError:
+            stopped.append(True)
+            raise
         except TimeoutError as error:
             if self._limit is not None and self._limit.expired():
+                stopped.append(True)
                 raise ToolError(f"{tool.name} did not return within {seconds:g} s and was given up.") from error
             raise
 
@@ -159,7 +166,7 @@ class Desk:
             step=self._run.step,
             state=self._run.state.setdefault(tool.name, {}),
             on_emit=self.emit,
-            on_event=lambda kind, data: _ignored(scope.emit(kind, **data)),
+            on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
             on_ask=lambda question: self._asked(question, scope),
             open_terminals=self._terminals,
         )

@@ -25,7 +25,7 @@ class Inbox:
         extra = session.extra()
         self._waiting = [(key, str(extra[key])) for key in sorted(extra) if key.startswith(_KEY)]
         self._number = int(self._waiting[-1][0].removeprefix(_KEY)) if self._waiting else 0
-        self._taken: list[str] = []
+        self._taken: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -46,7 +46,7 @@ class Inbox:
         """Everything that waits, in order; the next message of the conversation must hold it."""
         with self._lock:
             taken, self._waiting = self._waiting, []
-            self._taken += [key for key, _ in taken]
+            self._taken += taken
             for _, text in taken:
                 scope.emit(EventType.USER_MESSAGE_INJECTED, message=text)
         return [text for _, text in taken]
@@ -55,8 +55,12 @@ class Inbox:
     def settling(self) -> Iterator[dict[str, None]]:
         """The extra state to store together with the message that holds what was taken."""
         with self._lock:
-            yield dict.fromkeys(self._taken)
-            self._taken.clear()
+            taken, self._taken = self._taken, []
+            try:
+                yield {key: None for key, _ in taken}
+            except BaseException:
+                self._waiting[:0] = taken  # the conversation does not hold them: they wait for its next message
+                raise
 
     def clear(self) -> None:
         """Forget what waits (`reset`)."""

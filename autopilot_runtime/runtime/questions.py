@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -86,8 +85,9 @@ class Questions:
             return [await outside]
         finally:
             asked.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await asked
+            await asyncio.wait([asked])  # not `await asked`: a cancellation of ours must not pass for its own
+            if not asked.cancelled():
+                asked.exception()
 
     async def _asked(self, event: Event) -> list[Any]:
         """What the handlers say. One that only shows the question leaves the answer to the terminal."""

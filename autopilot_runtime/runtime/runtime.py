@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -64,6 +64,8 @@ class AsyncRuntime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._abort = False
         self._busy = False
+        self._over: asyncio.Event | None = None  # set when the run has let go of everything
+        self._untold: str | None = None  # a task that the conversation does not hold yet
         self._closed = False
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._final = weakref.finalize(self, kill_all, self._kit.terminals)
@@ -83,7 +85,7 @@ class AsyncRuntime:
         if self.last is None or self.last.status not in RESUMABLE:
             state = self.last.status if self.last else "there was none"
             raise SetupError(f"There is no run to resume: the last one is {state}.")
-        return await self._go(None)
+        return await self._go(self._untold)
 
     async def stream(self, task: str) -> AsyncIterator[Event]:
         """Run `task` and give its events as they happen. Leaving the loop early aborts the run."""
@@ -120,19 +122,26 @@ class AsyncRuntime:
 
     async def idle(self) -> None:
         """Wait until no run is in progress."""
-        if self._work is not None:
-            await asyncio.wait([self._work])
+        if self._busy and self._over is not None:
+            await self._over.wait()
+
+    async def leave(self) -> None:
+        """Abort the run in progress, if there is one, and wait until it is over."""
+        if self._busy:
+            self.abort()
+            await self.idle()
 
     async def _go(self, task: str | None) -> str | None:
         self._usable()
         if self._busy:
             raise RunInProgress("This runtime is at work; wait for its run() to end, or use a second Runtime.")
-        self._busy = True
+        self._busy, self._over, self._untold = True, asyncio.Event(), task
         try:
             return await self._supervised(task)
         finally:
             self._busy = self._abort = False
             self._work = None
+            self._over.set()
 
     async def _supervised(self, task: str | None) -> str | None:
         kit = self._kit
@@ -148,7 +157,10 @@ class AsyncRuntime:
             parts = await kit.parts(run)
             self._open_conversation(run, parts, task)
             self._work = asyncio.ensure_future(supervise(run, parts, aborted=lambda: self._abort))
+            before = _cancellings()
             ending = await self._work
+            if _cancellings() > before:  # abort() came at the same time; the caller's cancellation still counts
+                raise asyncio.CancelledError
         except AutopilotError as error:
             kind = "session" if isinstance(error, SessionError) else "setup"
             run.scope.emit(EventType.RUNTIME_ERROR, error=str(error), kind=kind)
@@ -158,7 +170,7 @@ class AsyncRuntime:
             ending = Ending("aborted", error=AutopilotError("The task running this was cancelled."))
             raise
         finally:
-            await self._end(run, ending or Ending("failed"))
+            await self._uncut(self._end(run, ending or Ending("failed")))
         return ending.summary if ending.status == "completed" else None
 
     def _open_conversation(self, run: Run, parts: Parts, task: str | None) -> None:
@@ -170,6 +182,19 @@ class AsyncRuntime:
         extra = parts.meanwhile(run)
         text = task_message(task, parts.tag, number=run.task, instructions=said, status=status, extra=extra)
         parts.history.add("user", text, kind="task", task=run.task)
+        self._untold = None
+
+    async def _uncut(self, work: Coroutine[Any, Any, None]) -> None:
+        """Clean up to the end, however often the caller is cancelled meanwhile; raise that afterwards."""
+        task, cut = asyncio.ensure_future(work), False
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:
+                cut = self._abort = True  # handlers that are behind get less patience
+        task.result()
+        if cut:
+            raise asyncio.CancelledError
 
     async def _end(self, run: Run, ending: Ending) -> None:
         self.last = run.result(ending)
@@ -229,7 +254,7 @@ class AsyncRuntime:
             raise RunInProgress("reset() while a run is in progress: abort() it first.")
         self._kit.reset()
         self._abort = False
-        self.last = None
+        self.last = self._untold = None
         return _Done()
 
     def register_tool(self, name: str, func: Callable[..., Any], replace: bool = False) -> None:
@@ -246,14 +271,14 @@ class AsyncRuntime:
             raise RunInProgress(
                 "close() from a hook of a run in progress: abort() it, and close() when run() is back."
             )
-        if self._work is not None:
-            self.abort()
-            await self.idle()
+        await self.leave()
         self._closed = True
-        await self._kit.close()
-        self._final.detach()
-        for feed in list(self._feeds):
-            feed.close()
+        try:
+            await self._kit.close()
+            self._final.detach()
+        finally:
+            for feed in list(self._feeds):
+                feed.close()
 
     async def __aenter__(self) -> AsyncRuntime:
         return self
@@ -307,6 +332,11 @@ class AsyncRuntime:
     @property
     def _terminal_manager(self) -> Any:
         return self._kit.terminal_pool
+
+
+def _cancellings() -> int:
+    current = asyncio.current_task()
+    return current.cancelling() if current is not None else 0
 
 
 class _Done:

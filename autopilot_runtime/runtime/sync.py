@@ -71,8 +71,7 @@ class Runtime:
         finally:
             feed.close()
             if not work.done():
-                self.abort()
-                bridge().call(self._async.idle())
+                bridge().call(self._async.leave())
 
     def events(self, since: int = 0) -> Iterator[Event]:
         """The events after number `since`, then live ones until the runtime is closed."""

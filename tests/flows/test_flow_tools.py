@@ -199,7 +199,7 @@ async def test_a_replacement_keeps_the_permission_of_the_agent_file(stage: Stage
     rt.register_tool("write_file", called.append, replace=True)
     await stage.run()
     assert called == []
-    assert "did not allow" in stage.heard()
+    assert "was not allowed: nobody is there to ask" in stage.heard()
 
 
 async def test_a_pack_of_ones_own_is_loaded_by_path(stage: Stage) -> None:

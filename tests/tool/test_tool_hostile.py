@@ -218,8 +218,9 @@ def test_a_folder_swapped_for_a_link_is_never_followed(root: Path, at_once: bool
     ws = Workspace(root)
     reached = refused = 0
     try:
-        until = time.monotonic() + 2.5
-        while time.monotonic() < until:
+        begun = time.monotonic()
+        # On a busy machine it takes longer until both outcomes were met often enough.
+        while (spent := time.monotonic() - begun) < 2.5 or (min(reached, refused) <= 20 and spent < 30):
             try:
                 if at_once:
                     assert "outside" not in ws.read("d/a.txt").text
