@@ -40,12 +40,18 @@ def prctl(option: int, *args: int) -> int:
     return _call("prctl", ctypes.c_int(option), *(ctypes.c_ulong(arg) for arg in padded))
 
 
+@functools.cache
+def _function(name: str) -> Any:
+    # Kept: a child between fork and exec must not ask the loader for anything.
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    function.restype = ctypes.c_long
+    return function
+
+
 def _call(function: str, *args: Any) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    answer = getattr(libc, function)
-    answer.restype = ctypes.c_long
+    call = _function(function)
     ctypes.set_errno(0)
-    result = int(answer(*args))
+    result = int(call(*args))
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), function)
@@ -62,9 +68,11 @@ def no_new_privileges() -> None:
     prctl(_SET_NO_NEW_PRIVS, 1)
 
 
-def drop_capabilities() -> None:
-    """Give up every capability, also as root; an ordinary user has none to lose."""
+def drop_capabilities(*, keep: frozenset[int] = frozenset()) -> None:
+    """Give up every capability but those, also as root; an ordinary user has none to lose."""
     for capability in range(_LAST_CAPABILITY + 1):
+        if capability in keep:
+            continue
         try:
             prctl(_CAPBSET_DROP, capability)
         except OSError:
@@ -75,8 +83,10 @@ def drop_capabilities() -> None:
     except OSError as error:
         if error.errno != 22:  # EINVAL: a kernel from before there were ambient ones
             raise
+    # Effective, permitted, inheritable, low words first. Root gets what the bounding set still has at every exec.
+    low = sum(1 << capability for capability in keep)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    syscall("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+    syscall("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)(low, low, 0, 0, 0, 0)))
 
 
 def not_dumpable() -> None:

@@ -94,22 +94,50 @@ def restrict(
 ) -> int:
     """Confine this thread, and every child of it, for good. Gives the ABI used; OSError if there is none."""
     version = abi() if version is None else version
+    rules = ruleset(paths, ports=ports, scoped=scoped, version=version)
+    try:
+        enter(rules)
+    finally:
+        os.close(rules)
+    return version
+
+
+def ruleset(
+    paths: Sequence[PathRule] = (),
+    *,
+    ports: Sequence[PortRule] | None = (),
+    scoped: Scope = EVERYTHING,
+    version: int | None = None,
+) -> int:
+    """A descriptor of rules, made beforehand and for any number of processes; `ports=None` leaves TCP alone."""
+    version = abi() if version is None else version
     if version < 1:
         raise OSError(38, "this kernel has no Landlock")
     handled = _handled(version)
-    attributes = (ctypes.c_uint64 * 3)(handled, 3 if version >= 4 else 0, int(scoped) if version >= 6 else 0)
+    network = 3 if version >= 4 and ports is not None else 0
+    attributes = (ctypes.c_uint64 * 3)(handled, network, int(scoped) if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    ruleset = syscall("landlock_create_ruleset", ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
+    made = syscall("landlock_create_ruleset", ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
     try:
         for rule in paths:
-            _add_path(ruleset, rule, handled)
-        for port in ports if version >= 4 else ():
-            _add_port(ruleset, port)
-        no_new_privileges()
-        syscall("landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint32(0))
-    finally:
-        os.close(ruleset)
-    return version
+            allow(made, rule, version=version)
+        for port in (ports or ()) if network else ():
+            _add_port(made, port)
+    except BaseException:
+        os.close(made)
+        raise
+    return made
+
+
+def allow(rules: int, rule: PathRule, *, version: int | None = None) -> None:
+    """Add one path to a ruleset."""
+    _add_path(rules, rule, _handled(abi() if version is None else version))
+
+
+def enter(rules: int) -> None:
+    """Confine this thread, and every child of it, for good, by rules made before."""
+    no_new_privileges()
+    syscall("landlock_restrict_self", ctypes.c_int(rules), ctypes.c_uint32(0))
 
 
 def _handled(version: int) -> Path:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 if sys.platform != "win32":
     import resource
 
 _NAMES = {
     "memory": "RLIMIT_AS",
+    "data": "RLIMIT_DATA",
     "cpu_seconds": "RLIMIT_CPU",
     "file_size": "RLIMIT_FSIZE",
     "open_files": "RLIMIT_NOFILE",
@@ -26,6 +30,8 @@ class ResourceLimits:
     """In bytes, seconds and pieces; None leaves it as it is. `processes` is per user, and nothing to root."""
 
     memory: int | None = None
+    # What can be written to, unlike `memory` without the address space that some programs only set aside.
+    data: int | None = None
     cpu_seconds: int | None = None
     file_size: int | None = None
     open_files: int | None = None
@@ -56,3 +62,17 @@ def set_memory(pid: int, size: int) -> None:
         hard = resource.prlimit(pid, resource.RLIMIT_AS)[1]
         value = size if hard == resource.RLIM_INFINITY else min(size, hard)
         resource.prlimit(pid, resource.RLIMIT_AS, (value, hard))
+
+
+def processes_of_user() -> int:
+    """How many processes and threads this user has now: the kernel counts a user's limit over all of them."""
+    found = 0
+    try:
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    if entry.stat().st_uid == os.geteuid():
+                        found += sum(1 for _ in Path(entry.path, "task").iterdir())
+    except OSError:
+        return 0
+    return found

@@ -92,12 +92,21 @@ def available() -> bool:
         return False
 
 
-def install(rules: Sequence[Rule], *, default: int = _ERRNO | 1) -> None:
-    """Seal this thread and its children for good; a second policy on top can only take away. Raises OSError."""
+def compiled(rules: Iterable[Rule], *, default: int) -> bytes:
+    """The program of a policy for this machine. Raises OSError where we know no system calls."""
     table = arch()
     if table is None:
         raise OSError(38, "no system call table for this machine")
-    code = program(rules, default=default, table=table)
+    return program(rules, default=default, table=table)
+
+
+def install(rules: Sequence[Rule], *, default: int = _ERRNO | 1) -> None:
+    """Seal this thread and its children for good; a second policy on top can only take away. Raises OSError."""
+    seal(compiled(rules, default=default))
+
+
+def seal(code: bytes) -> None:
+    """Install a program compiled before."""
     body = ctypes.create_string_buffer(code, len(code))
     head = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(body)), 16)
     no_new_privileges()

@@ -45,7 +45,8 @@ kexec_file_load=320 reboot=169 swapon=167 swapoff=168 acct=163 settimeofday=164 
 adjtimex=159 clock_adjtime=305 iopl=172 ioperm=173 personality=135 quotactl=179 syslog=103 nfsservctl=180
 lookup_dcookie=212 name_to_handle_at=303 open_by_handle_at=304 memfd_create=319 memfd_secret=447 shmget=29
 shmat=30 shmctl=31 msgget=68 semget=64 mq_open=240 landlock_create_ruleset=444 landlock_add_rule=445
-landlock_restrict_self=446 capset=126 vhangup=153
+landlock_restrict_self=446 capset=126 vhangup=153 chmod=90 fchmod=91 fchmodat=268 fchmodat2=452 creat=85
+mknod=133 mknodat=259
 """
 
 _AARCH64 = """
@@ -71,7 +72,8 @@ delete_module=106 kexec_load=104 kexec_file_load=294 reboot=142 swapon=224 swapo
 settimeofday=170 clock_settime=112 adjtimex=171 clock_adjtime=266 personality=92 quotactl=60 syslog=116
 nfsservctl=42 lookup_dcookie=18 name_to_handle_at=264 open_by_handle_at=265 memfd_create=279
 memfd_secret=447 shmget=194 shmat=196 shmctl=195 msgget=186 semget=190 mq_open=180
-landlock_create_ruleset=444 landlock_add_rule=445 landlock_restrict_self=446 capset=91 vhangup=58
+landlock_create_ruleset=444 landlock_add_rule=445 landlock_restrict_self=446 capset=91 vhangup=58 fchmod=52
+fchmodat=53 fchmodat2=452 mknodat=33
 """
 
 ARCHES: Mapping[str, Arch] = {

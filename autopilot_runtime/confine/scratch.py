@@ -1,0 +1,74 @@
+"""The private folders of one wall: its /tmp, its home, its shared memory, its /etc. Gone when the wall is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from autopilot_runtime.confine import gitidentity
+from autopilot_runtime.confine.places import ETC_LIVE
+
+_MEMORY = "/dev/shm"
+
+
+def fast_folder() -> str | None:
+    """Where files cost no disk: making one is ten times faster there. None: the usual place."""
+    return _MEMORY if sys.platform.startswith("linux") and os.access(_MEMORY, os.W_OK | os.X_OK) else None
+
+
+class Scratch:
+    """Two folders (0700, unpredictable): what may grow lies on disk, what is small in memory where there is such."""
+
+    def __init__(self, home: str) -> None:
+        self.folders: list[str] = []
+        large, small = self._folder(None), self._folder(fast_folder())
+        self.tmp, self.home, self.shm = f"{large}/tmp", f"{large}/home", f"{small}/shm"
+        self.etc, self.no_folder, self.no_file = f"{small}/etc", f"{small}/no-folder", f"{small}/no-file"
+        for folder in (self.tmp, self.home, self.shm):
+            os.mkdir(folder, 0o700)
+        # What stands where nothing may be seen.
+        os.mkdir(self.no_folder, 0)
+        os.close(os.open(self.no_file, os.O_CREAT | os.O_EXCL, 0))
+        settings = gitidentity.settings(home)
+        if settings:
+            Path(self.home, ".gitconfig").write_text(settings)
+
+    def _folder(self, where: str | None) -> str:
+        self.folders.append(os.path.realpath(tempfile.mkdtemp(prefix="autopilot-scratch-", dir=where)))
+        return self.folders[-1]
+
+    def fill_etc(self, places: Iterable[str]) -> None:
+        """Copy these parts of /etc, so that one mount shows them all; empty ones for those that are to be mounted."""
+        os.mkdir(self.etc)
+        for place in places:
+            copy = f"{self.etc}{place.removeprefix('/etc')}"
+            Path(copy).parent.mkdir(parents=True, exist_ok=True)
+            if place in ETC_LIVE:
+                os.mkdir(copy) if os.path.isdir(place) else Path(copy).touch()
+            elif os.path.isdir(place) and not os.path.islink(place):
+                with contextlib.suppress(shutil.Error):  # files that only their owner may read are left out
+                    shutil.copytree(place, copy, symlinks=True, copy_function=shutil.copyfile)
+            else:
+                with contextlib.suppress(OSError):
+                    shutil.copyfile(place, copy, follow_symlinks=False)
+
+    def close(self) -> None:
+        """Remove them, also what programs made unreadable in them."""
+        for folder in self.folders:
+            shutil.rmtree(folder, onerror=_again)
+
+
+def _again(function: object, path: str, _: object) -> None:
+    """A folder without rights cannot be emptied: give them back and try once more."""
+    with contextlib.suppress(OSError):
+        os.chmod(os.path.dirname(path), stat.S_IRWXU)
+        os.chmod(path, stat.S_IRWXU, follow_symlinks=False)
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.unlink(path)

@@ -1,0 +1,69 @@
+"""What of this machine one wall shows: computed once from a policy, then built by whatever builds the wall."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from autopilot_runtime.confine import places
+from autopilot_runtime.confine.places import within
+from autopilot_runtime.confine.policy import Policy
+
+_NO_HOME = "/tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Absolute paths without links. What is in none of the lists is not there for a confined program."""
+
+    work_dir: str
+    etc: tuple[str, ...]
+    readable: tuple[str, ...]
+    writable: tuple[str, ...]
+    # Parts of the above that must not be read, and parts that must not be changed.
+    hidden: tuple[str, ...]
+    protected: tuple[str, ...]
+    home: str
+
+    def shows(self, path: str) -> bool:
+        """Whether a program would find something of this machine there."""
+        seen = any(within(path, place) for place in (*self.etc, *self.readable, *self.writable))
+        return seen and not any(within(path, place) for place in self.hidden)
+
+
+def view(policy: Policy, env: Mapping[str, str], *, also: Iterable[str] = ()) -> View:
+    """The view of a policy; `also` are more folders to read."""
+    home = os.path.realpath(env.get("HOME") or os.path.expanduser("~"))
+    work_dir = os.path.realpath(policy.work_dir)
+    writable = _outermost(map(os.path.realpath, (work_dir, *policy.writable)))
+    tools = places.tools(env, home=home, work_dir=work_dir)
+    readable = [*places.SYSTEM, *tools, *map(os.path.realpath, policy.readable), *also]
+    # What is the agent's to change stays so, a virtual environment in its workspace say.
+    readable = [place for place in _outermost(readable) if os.path.exists(place) and not _seen(place, writable)]
+    own = (work_dir, *writable)
+    hidden = [
+        place for place in places.credentials(home) if _seen(place, (*readable, *writable)) and place not in own
+    ]
+    # A credential folder that is itself the place of work is meant to be seen.
+    hidden = [place for place in hidden if not any(within(mine, place) for mine in own)]
+    protected = [os.path.realpath(place) for place in policy.protected if os.path.exists(place)]
+    return View(
+        work_dir,
+        tuple(places.etc()),
+        tuple(readable),
+        tuple(writable),
+        tuple(dict.fromkeys(hidden)),
+        tuple(place for place in dict.fromkeys(protected) if _seen(place, writable)),
+        home if home != "/" and not _seen(home, places.SYSTEM) else _NO_HOME,
+    )
+
+
+def _seen(path: str, roots: Iterable[str]) -> bool:
+    return any(within(path, root) for root in roots)
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """The paths without those that lie inside another of them, in their order."""
+    unique = list(dict.fromkeys(paths))
+    return [path for path in unique if not any(within(path, other) and path != other for other in unique)]
