@@ -14,7 +14,19 @@ from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View
 
 _USUAL = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap", "/run/current-system/sw/bin/bwrap")
+LEADERS_STDIN = 6
 _PROBE_SECONDS = 10.0
+# In a /proc of its own, too, the kernel takes the word of who is root on the machine.
+_KERNEL_SETTINGS = (
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/mtrr",
+    "/proc/driver",
+)
+_KERNEL_SECRETS = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/proc/acpi")
 _CPUS = "/sys/devices/system/cpu"
 # What root needs to work in files that are not its own; they reach no further than the view.
 _OWNERSHIP = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
@@ -56,6 +68,17 @@ def command(program: str, view: View, *, scratch: Scratch, cwd: str, seccomp: in
     ]
 
 
+@cache
+def leader() -> tuple[str, ...]:
+    """The words that make a shell the leader of the terminal on 0, and then put its real input there.
+
+    The leader is outside otherwise, and has no number in here: a simple shell stumbles over that when it ends.
+    """
+    program = shutil.which("setsid", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    swap = f'exec "$0" "$@" <&{LEADERS_STDIN} {LEADERS_STDIN}<&-'
+    return (program, "-c", "/bin/sh", "-c", swap) if program else ()
+
+
 def _namespaces() -> list[str]:
     # The network is not among them: all terminals of a runtime share one, made beforehand.
     user = [] if os.geteuid() == 0 else ["--unshare-user"]
@@ -75,6 +98,8 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
     between = _between(view, [at for at, _ in temporary])
     shown: list[tuple[str, list[str]]] = [
         ("/proc", ["--proc", "/proc"]),
+        *((place, ["--ro-bind", place, place]) for place in _existing(_KERNEL_SETTINGS)),
+        *((place, _covered(place, scratch)) for place in _existing(_KERNEL_SECRETS)),
         ("/dev", ["--dev", "/dev"]),
         ("/run", ["--tmpfs", "/run"]),
         ("/etc", ["--ro-bind", scratch.etc, "/etc"]),
@@ -89,6 +114,10 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
     ordered = sorted(shown, key=lambda mount: mount[0].rstrip("/").count("/"))
     sealed = [word for place in (*between, "/") for word in ("--remount-ro", place)]
     return [word for _, words in ordered for word in words] + sealed
+
+
+def _existing(places: Sequence[str]) -> list[str]:
+    return [place for place in places if os.path.exists(place)]
 
 
 def _temporary(view: View, scratch: Scratch) -> list[tuple[str, str]]:

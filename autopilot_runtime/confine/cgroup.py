@@ -8,6 +8,8 @@ import signal
 import time
 from pathlib import Path
 
+from autopilot_runtime.confine.kernel import out_of_the_way
+
 _ROOT = Path("/sys/fs/cgroup")
 _EMPTYING_SECONDS = 2.0
 
@@ -18,7 +20,9 @@ class ControlGroup:
     def __init__(self, folders: list[Path]) -> None:
         self.folders = folders
         # Opened here: a child between fork and exec only writes.
-        self.doors = [os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in folders]
+        self.doors = [
+            out_of_the_way(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)) for folder in folders
+        ]
 
     def join(self) -> None:
         """Put the calling process in; its children are born in it."""

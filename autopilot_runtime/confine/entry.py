@@ -5,7 +5,10 @@ Everything that can be prepared is prepared before: the child makes system calls
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -42,7 +45,7 @@ class Entry:
         network = self.network.descriptors if self.network is not None else ()
         return (*group, *network, *(() if self.ruleset is None else (self.ruleset,)))
 
-    def door(self, *, inherited: int | None = None) -> Callable[[], None]:
+    def door(self, *, inherited: int | None = None, leaves_terminal: bool = False) -> Callable[[], None]:
         """What a child calls. `inherited`: a descriptor that the program is to find open."""
         parent = os.getpid()
 
@@ -60,6 +63,8 @@ class Entry:
                 os._exit(1)
             if inherited is not None:
                 os.set_inheritable(inherited, True)
+            if leaves_terminal:
+                _leave_terminal()
             if self.filter:
                 seccomp.seal(self.filter)
 
@@ -73,6 +78,13 @@ class Entry:
             # Its own terminal, under the name it has: `> /dev/stdout` opens that.
             landlock.allow(self.ruleset, landlock.PathRule(os.ttyname(1), _USE))
         landlock.enter(self.ruleset)
+
+
+def _leave_terminal() -> None:
+    """Let go of the terminal this process leads, so that another can; the kernel hangs up on who does that."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    fcntl.ioctl(1, termios.TIOCNOTTY)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def path_rules(view: View, scratch: Scratch) -> list[landlock.PathRule]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import functools
 import os
 import sys
@@ -18,6 +19,8 @@ _CAP_AMBIENT = 47
 _CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
+# Shells are given descriptors of up to three digits below this one.
+_FREE_FROM = 200
 
 
 @functools.cache
@@ -56,6 +59,14 @@ def _call(function: str, *args: Any) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), function)
     return result
+
+
+def out_of_the_way(fd: int) -> int:
+    """The same thing under a number that no shell uses for itself; the old number is closed."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FREE_FROM)
+    finally:
+        os.close(fd)
 
 
 def die_with_parent(signal: int = 9) -> None:

@@ -14,7 +14,7 @@ import struct
 import warnings
 from typing import NoReturn
 
-from autopilot_runtime.confine.kernel import syscall
+from autopilot_runtime.confine.kernel import out_of_the_way, syscall
 
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 0x1
@@ -48,9 +48,9 @@ class PrivateNetwork:
             self.listener = socket.socket(fileno=fds[0])
         if message != b"ok":
             raise OSError(1, f"no network of its own can be made here: {message.decode() or 'the child ended'}")
-        self._net = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._net = out_of_the_way(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
         if os.geteuid() != 0:
-            self._user = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+            self._user = out_of_the_way(os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC))
 
     @property
     def descriptors(self) -> tuple[int, ...]:

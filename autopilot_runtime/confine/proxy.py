@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from urllib.parse import urlsplit
 
 _HEAD_BYTES = 65_536
@@ -169,6 +169,6 @@ async def _relay(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> No
             group.create_task(_quiet(copy(source, target)))
 
 
-async def _quiet(work: object) -> None:
+async def _quiet(work: Awaitable[None]) -> None:
     with contextlib.suppress(OSError, TimeoutError):
-        await work  # type: ignore[misc]
+        await work

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import stat
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -61,14 +60,15 @@ class Scratch:
     def close(self) -> None:
         """Remove them, also what programs made unreadable in them."""
         for folder in self.folders:
-            shutil.rmtree(folder, onerror=_again)
+            shutil.rmtree(folder, ignore_errors=True)
+            if os.path.exists(folder):
+                _open_up(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _again(function: object, path: str, _: object) -> None:
-    """A folder without rights cannot be emptied: give them back and try once more."""
-    with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), stat.S_IRWXU)
-        os.chmod(path, stat.S_IRWXU, follow_symlinks=False)
-    shutil.rmtree(path, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+def _open_up(folder: str) -> None:
+    """Give back the rights that programs took from folders in it: one without them cannot be emptied."""
+    for base, folders, _ in os.walk(folder):
+        for path in (os.path.join(base, name) for name in folders):
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 
 from autopilot_runtime.confine.policy import Network
 from autopilot_runtime.confine.scratch import Scratch
@@ -54,8 +55,8 @@ def profile(view: View, *, scratch: Scratch, network: Network, proxy_port: int =
     return "\n".join(line for line in (_HEAD, *read, *write, *reach, *deny) if line) + "\n"
 
 
-def _rule(what: str, kind: str, places: object) -> str:
-    named = [f"({kind} {_quoted(str(place))})" for place in places]  # type: ignore[attr-defined]
+def _rule(what: str, kind: str, places: Iterable[str]) -> str:
+    named = [f"({kind} {_quoted(place)})" for place in places]
     return f"({what} {' '.join(named)})" if named else ""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from autopilot_runtime.confine.policy import MAX_PROCESSES
 from autopilot_runtime.runtime.agentatoms import (
     Count,
     Dollars,
@@ -124,12 +125,14 @@ class SandboxSpec(Section):
     """Network of confined shells: off, on, or only these hosts."""
     writable: list[Line] = []
     """Folders outside work_dir that shells may write."""
+    readable: list[Line] = []
+    """More files and folders that shells may read. Programs on PATH and the system's own are readable anyway."""
     env: list[EnvName] = []
     """Variables shells may see although they look secret."""
     memory_mb: Annotated[int, Field(ge=64)] | None = None
     """Memory all shells together may use."""
-    max_processes: Annotated[int, Field(ge=8)] | None = None
-    """Processes all shells together may have."""
+    max_processes: Annotated[int, Field(ge=8, le=1_000_000)] = MAX_PROCESSES
+    """Processes and threads all shells together may have."""
 
 
 class LimitsSpec(Section):

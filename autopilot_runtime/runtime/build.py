@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
-from autopilot_runtime.core.errors import MissingKey, SandboxUnavailable, SetupError
+from autopilot_runtime.core.errors import MissingKey, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
@@ -21,7 +21,7 @@ from autopilot_runtime.core.secret import Redactor, secret_values
 from autopilot_runtime.core.stream import Scope, Stream
 from autopilot_runtime.model.connect import REPLAY, connect, warm
 from autopilot_runtime.model.prices import price
-from autopilot_runtime.runtime import console
+from autopilot_runtime.runtime import confined, console
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.desk import Desk
 from autopilot_runtime.runtime.history import History
@@ -140,16 +140,11 @@ class Kit:
         self._unsaved = True
         if self.session.extra().get("tag") != self.tag:
             self.session.append([], extra={"tag": self.tag})
-        if self.agent.runtime.sandbox.shell == "required" and "execute" in self.registry:
-            raise SandboxUnavailable(
-                "runtime.sandbox.shell: required, but shells cannot be confined yet. Take `execute` away, or set "
-                "`shell: off` and run the whole agent in a container."
-            )
         self._sandbox = open_sandbox(self.agent.runtime.control)
         self._warming = asyncio.ensure_future(self._warm(self._sandbox))
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
         if "execute" in self.registry:
-            run.scope.emit(EventType.CONFINEMENT, what="shell", level="none")
+            await self._confine_shells(run)
         for line in self.rights.idle_rules():
             run.scope.emit(EventType.WARNING, message=line)
         system = self.system_prompt()
@@ -172,6 +167,15 @@ class Kit:
             terminals=self.terminal_states,
             watch=self.watch,
         )
+
+    async def _confine_shells(self, run: Run) -> None:
+        """Say what confines the shells. One that is required is put up now: without it, nothing may begin."""
+        told = await asyncio.to_thread(confined.event_data, self.agent)
+        run.scope.emit(EventType.CONFINEMENT, **told)
+        if self.agent.runtime.sandbox.shell == "required":
+            await asyncio.to_thread(self.terminal_pool.prepare)
+        elif told["level"] == "none" and self.agent.runtime.sandbox.shell == "auto":
+            run.scope.emit(EventType.WARNING, message=f"Shells are not confined here: {told['detail']}.")
 
     def _make_work_dir(self) -> None:
         """Make the folder the agent works in: without it, a shell would begin somewhere else."""
@@ -258,7 +262,9 @@ class Kit:
 
     def system_prompt(self) -> str:
         """The system prompt; the same for as long as the tools are."""
-        return build_prompt(self.agent, self.registry.specs().values(), tag=self.tag, skills=self.skills)
+        shells = confined.words(self.agent) if "execute" in self.registry else ""
+        specs = self.registry.specs().values()
+        return build_prompt(self.agent, specs, tag=self.tag, skills=self.skills, shells=shells)
 
     def append_execution(self, text: str) -> None:
         """Add text to the result of the call at work."""
@@ -273,8 +279,9 @@ class Kit:
             # Late: pexpect is not needed by agents without a shell.
             from autopilot_runtime.shell.pool import TerminalPool
 
-            pool = TerminalPool(self.agent.work_dir, child_environment(os.environ, allow=allow))
-            self.terminals.append(pool)
+            env = child_environment(os.environ, allow=allow)
+            opener = confined.wall_opener(self.agent, env)
+            self.terminals.append(TerminalPool(self.agent.work_dir, env, open_wall=opener))
         return self.terminals[0]
 
     def terminal_states(self) -> list[TerminalState]:

@@ -37,14 +37,17 @@ class Persona(Protocol):
     def output_schema(self) -> Mapping[str, Any] | None: ...
 
 
-def build_prompt(agent: Persona, specs: Iterable[ToolSpec], *, tag: str, skills: Sequence[Skill] = ()) -> str:
-    """The whole system prompt. The same arguments always give the same text."""
+def build_prompt(
+    agent: Persona, specs: Iterable[ToolSpec], *, tag: str, skills: Sequence[Skill] = (), shells: str = ""
+) -> str:
+    """The whole system prompt; `shells` says how they are confined. The same arguments always give the same text."""
     specs = list(specs)
     granted = {spec.name for spec in specs}
     check = next((text for tool, text in _CHECKS if tool in granted), "go through your reasoning once more")
     role = f" {agent.role}" if agent.role else ""
-    base = cut(_template(), granted)
-    for key, value in {"name": agent.name, "role": role, "tag": tag, "check": check}.items():
+    base = cut(_template(), granted | ({"confined"} if shells else set()))
+    values = {"name": agent.name, "role": role, "tag": tag, "check": check, "shells": shells}
+    for key, value in values.items():
         base = base.replace("{{" + key + "}}", value)
     parts = [base.strip(), _tools(specs, tag)]
     if skills and "load_skill" in granted:

@@ -28,6 +28,9 @@ from autopilot_runtime.runtime.yamlfault import decode, point_at, syntax_fault
 from autopilot_runtime.runtime.yamlplain import plain
 
 MAX_DEPTH = 50
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
+# Newer parsers have a limit of their own, which they reach before they give us anything to count.
+_YAMLS_OWN_DEPTH = "exceeded maximum nesting depth"
 MAX_NODES = 20_000  # counted with every alias expanded
 
 Key = tuple[str | int, ...]
@@ -62,7 +65,7 @@ def load_marked(raw: bytes, name: str) -> Marked:
         for event in yaml.parse(text, Loader=loader):
             builder.take(event)
     except yaml.YAMLError as error:
-        builder.problems.append(syntax_fault(error, name, text))
+        builder.problems.append(syntax_fault(error, name, text).replace(_YAMLS_OWN_DEPTH, _TOO_DEEP))
     if builder.problems:
         raise AgentFileError(builder.problems)
     return Marked(builder.root, builder.marks)
@@ -173,7 +176,7 @@ class _Builder:
         if self._wants_key():
             raise self._stop(event, "a list or mapping as a key; keys are plain text")
         if len(self._open) >= MAX_DEPTH:
-            raise self._stop(event, f"nested more than {MAX_DEPTH} levels deep")
+            raise self._stop(event, _TOO_DEEP)
         self._count(event, 1)
         value: dict[str, Any] | list[Any] = {} if mapping else []
         path = self._place(event, value, 1)

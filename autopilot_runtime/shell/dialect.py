@@ -39,6 +39,8 @@ class Dialect:
     source: str = "."
     # A shell that reads ahead would lose a second line when Ctrl+C empties its input.
     one_line: bool = False
+    # One that must be able to give the terminal back to who had it before.
+    leads: bool = False
 
     def setup(self, nonce: str) -> str:
         """What a new shell is told first. The last line is its first report, number 0."""
@@ -83,7 +85,7 @@ _ZSH = Dialect(
     tty_fd=7,
     before="unsetopt BANG_HIST; SAVEHIST=0; HISTSIZE=0",
 )
-_SH = Dialect("sh", "sh", ("-i",), "command", report_fd=8, tty_fd=7, source="command .", one_line=True)
+_SH = Dialect("sh", "sh", ("-i",), "command", report_fd=8, tty_fd=7, source="command .", one_line=True, leads=True)
 DIALECTS = {dialect.name: dialect for dialect in (_BASH, _ZSH, _SH)}
 
 

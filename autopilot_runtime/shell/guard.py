@@ -1,4 +1,4 @@
-"""A tiny process that outlives a killed host just long enough to end its shells and remove their folder."""
+"""A tiny process that outlives a killed host just long enough to end its shells and remove their folders."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 from autopilot_runtime.shell.tree import MARKER
 
 # Reads `+ pid` and `- pid` (sessions that begin and end) until the host's end of the pipe closes, however the host
-# ended; then kills those sessions, and whatever carries the marker. $1: marker, $2: folder.
+# ended; then kills those sessions, and whatever carries the marker or is in a control group of the pool, and removes
+# the folders. $1: marker, then folders and control groups.
 _SCRIPT = """
 trap '' HUP INT TERM QUIT
 sessions=' '
@@ -22,15 +24,22 @@ while read -r sign pid; do
     -) sessions="${sessions%% $pid *} ${sessions#* $pid }" ;;
   esac
 done
-marker=$1 folder=$2
+marker=$1; shift
+session_of() {
+  read -r line <"$1" || return
+  set -- ${line##*) }
+  [ "$1" = Z ] || session=$4
+}
 for round in 1 2 3 4 5; do
   found=
   for file in /proc/[0-9]*/stat; do
-    read -r line <"$file" || continue
     pid=${file#/proc/}; pid=${pid%/stat}
-    set -- ${line##*) }
-    [ "$1" = Z ] && continue
-    case $sessions in *" $4 "*) kill -9 "$pid" && found=1 ;; esac
+    session=none; session_of "$file"
+    case $sessions in *" $session "*) kill -9 "$pid" && found=1 ;; esac
+  done
+  for folder; do
+    [ -r "$folder/cgroup.procs" ] || continue
+    while read -r pid; do kill -9 "$pid" && found=1; done <"$folder/cgroup.procs"
   done
   for file in $(grep -lzs "^$marker" /proc/[0-9]*/environ); do
     pid=${file#/proc/}; pid=${pid%/environ}
@@ -38,7 +47,9 @@ for round in 1 2 3 4 5; do
   done
   [ "$found" ] || break
 done
-rm -rf -- "$folder"
+for folder; do
+  case $folder in /sys/*) rmdir -- "$folder" ;; *) rm -rf -- "$folder" ;; esac
+done
 """
 _REAP_SECONDS = 3.0
 
@@ -46,7 +57,7 @@ _REAP_SECONDS = 3.0
 class Guard:
     """Watches this process. `close` (or our death) makes it sweep what still carries the pool's marker."""
 
-    def __init__(self, pool_id: str, folder: str) -> None:
+    def __init__(self, pool_id: str, folders: Sequence[str]) -> None:
         self.pid: int | None = None
         self._pipe: int | None = None
         shell = shutil.which("sh")
@@ -56,7 +67,7 @@ class Guard:
         try:
             self.pid = os.posix_spawn(
                 shell,
-                ["sh", "-c", _SCRIPT, "autopilot-guard", f"{MARKER}={pool_id}/", folder],
+                ["sh", "-c", _SCRIPT, "autopilot-guard", f"{MARKER}={pool_id}/", *folders],
                 {"PATH": "/usr/local/bin:/usr/bin:/bin"},
                 file_actions=[
                     (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -91,12 +102,16 @@ class Guard:
         if pipe is not None:
             os.close(pipe)
 
-    def abandon(self) -> None:
-        """What is left to do when nobody closed the pool: let it sweep, and reap it where that holds up nobody."""
+    def abandon(self, afterwards: Callable[[], None]) -> None:
+        """What is left to do when nobody closed the pool: let it sweep, and tidy up where that holds up nobody."""
         self.release()
-        if self.pid is not None:
-            with contextlib.suppress(RuntimeError):  # no new threads: the interpreter ends, and the kernel reaps
-                threading.Thread(target=self.close, name="autopilot-reaper", daemon=True).start()
+
+        def tidy() -> None:
+            self.close()
+            afterwards()
+
+        with contextlib.suppress(RuntimeError):  # no new threads: the interpreter ends, and the kernel reaps
+            threading.Thread(target=tidy, name="autopilot-reaper", daemon=True).start()
 
     def close(self) -> None:
         """Let it sweep, and reap it. Blocks for some milliseconds: call it on a thread."""

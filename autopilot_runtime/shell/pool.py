@@ -8,11 +8,14 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from autopilot_runtime.confine.scratch import fast_folder
+from autopilot_runtime.confine.wall import Wall
 from autopilot_runtime.core.errors import RuntimeClosed, ToolError
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.guard import Guard
@@ -35,9 +38,9 @@ class TerminalPool:
         size: tuple[int, int] = (ROWS, COLUMNS),
         max_output_chars: int = MAX_CHARS,
         most: int = _MOST_TERMINALS,
-        prefix: Sequence[str] = (),
-        in_child: Callable[[], None] | None = None,
+        open_wall: Callable[[Sequence[str]], Wall] | None = None,
     ) -> None:
+        """`open_wall` gets the folders that programs must be able to read, and gives what confines them."""
         self.work_dir = str(Path(work_dir).absolute())
         self.env = dict(env) if env is not None else child_environment(os.environ)
         self.max_output_chars = max_output_chars
@@ -52,8 +55,9 @@ class TerminalPool:
         self._closed = False
         self._owner = os.getpid()
         self._opening: set[str] = set()
-        # How shells are confined: a program that wraps them, and what runs in each child before it.
-        self._confine = (tuple(prefix), in_child)
+        self._open_wall = open_wall
+        self._wall: Wall | None = None
+        self._grounding = threading.Lock()
 
     # ---------------------------------------------------------------- what tools ask for
 
@@ -127,13 +131,7 @@ class TerminalPool:
         terminals, self._terminals = self._terminals, {}
         for terminal in terminals.values():
             await terminal.close()
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            await asyncio.to_thread(guard.close)
-        folder, self._run_dir = self._run_dir, None
-        if folder is not None:
-            await asyncio.to_thread(kill_tree, f"{self._id}/")
-            shutil.rmtree(folder, ignore_errors=True)
+        await asyncio.to_thread(self._clear_ground)
 
     # ---------------------------------------------------------------- finding and starting
 
@@ -179,9 +177,12 @@ class TerminalPool:
         if session_id not in self._terminals and len(self._terminals) + len(self._opening) >= self._most:
             raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
         self._count += 1
-        terminal = self._make(session_id, cwd if Path(cwd).is_dir() else self.work_dir, shell)
+        marker = f"{self._id}/{self._count}"
         self._opening.add(session_id)
         try:
+            wall = self._wall if self._wall is not None else await asyncio.to_thread(self._ground)
+            cwd = cwd if wall.has_folder(cwd) else self.work_dir
+            terminal = self._make(session_id, cwd, shell, marker=marker, wall=wall)
             await terminal.start()
         finally:
             self._opening.discard(session_id)
@@ -193,22 +194,20 @@ class TerminalPool:
         self._terminals[session_id] = terminal
         return terminal
 
-    def _make(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
-        marker = f"{self._id}/{self._count}"
+    def _make(self, session_id: str, cwd: str, shell: str | None, *, marker: str, wall: Wall) -> Terminal:
         if sys.platform == "win32":
             # Imported here: each of the two modules can only be loaded on its own system.
             from autopilot_runtime.shell.windows import WindowsTerminal
 
             return WindowsTerminal(
-                session_id, cwd=cwd, env=self.env, run_dir=self._folder(), marker=marker, shell=shell,
+                session_id, cwd=cwd, env=self.env, run_dir=self.run_dir, marker=marker, shell=shell,
                 size=self._size, max_chars=self.max_output_chars,
             )  # fmt: skip
         from autopilot_runtime.shell.posix import PosixTerminal
 
-        prefix, in_child = self._confine
         return PosixTerminal(
-            session_id, cwd=cwd, env=self.env, run_dir=self._folder(), marker=marker, shell=shell,
-            size=self._size, max_chars=self.max_output_chars, prefix=prefix, in_child=in_child,
+            session_id, cwd=cwd, env=wall.env(self.env), run_dir=self.run_dir, marker=marker, shell=shell,
+            size=self._size, max_chars=self.max_output_chars, wall=wall,
         )  # fmt: skip
 
     async def _end(self, terminal: Terminal) -> None:
@@ -216,19 +215,48 @@ class TerminalPool:
         if self._guard is not None and terminal.pid is not None:
             self._guard.forget(terminal.pid)
 
+    # ---------------------------------------------------------------- what terminals stand on
+
     @property
     def run_dir(self) -> Path:
-        """Where command files are: confined shells must be able to read it."""
-        return self._folder()
-
-    def _folder(self) -> Path:
-        """The private folder (0700, unpredictable) of command files, made with the first terminal."""
-        if self._run_dir is None:
-            self._run_dir = Path(tempfile.mkdtemp(prefix="autopilot-", dir=_fast_folder()))
-            self._guard = Guard(self._id, str(self._run_dir))
-            # A pool nobody closed and nobody holds: let the guard end what it left.
-            weakref.finalize(self, self._guard.abandon)
+        """Where command files are; made with the first terminal."""
+        self._ground()
+        assert self._run_dir is not None
         return self._run_dir
+
+    def prepare(self) -> None:
+        """Put up now what the first terminal would put up. Raises SandboxUnavailable where it cannot be had."""
+        self._ground()
+
+    def _ground(self) -> Wall:
+        """Make what every terminal needs, once: the private folder (0700, unpredictable), the wall, the guard."""
+        with self._grounding:
+            if self._wall is None:
+                self._check_usable()
+                folder = Path(tempfile.mkdtemp(prefix="autopilot-", dir=fast_folder()))
+                try:
+                    wall = self._open_wall([str(folder)]) if self._open_wall is not None else Wall()
+                except BaseException:
+                    folder.rmdir()
+                    raise
+                self._guard = Guard(self._id, [str(folder), *wall.leftovers])
+                # A pool nobody closed and nobody holds: let the guard end what it left.
+                self._abandoned = weakref.finalize(self, self._guard.abandon, wall.close)
+                self._run_dir, self._wall = folder, wall
+            return self._wall
+
+    def _clear_ground(self) -> None:
+        """End what terminals left, and remove the folders."""
+        with self._grounding:
+            guard, folder, wall = self._guard, self._run_dir, self._wall
+            self._guard = self._run_dir = self._wall = None
+        if guard is None or folder is None or wall is None:
+            return
+        self._abandoned.detach()
+        guard.close()
+        kill_tree(f"{self._id}/")
+        wall.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _known(self) -> str:
         names = [MAIN, *(name for name in self._terminals if name != MAIN)]
@@ -241,12 +269,6 @@ class TerminalPool:
             raise RuntimeClosed(
                 "These terminals belong to the process that forked this one; make a new Runtime here."
             )
-
-
-def _fast_folder() -> str | None:
-    """Where files cost no disk: making one is ten times faster there. None: the usual place."""
-    memory = "/dev/shm"
-    return memory if sys.platform.startswith("linux") and os.access(memory, os.W_OK | os.X_OK) else None
 
 
 def _checked(timeout: float) -> float:

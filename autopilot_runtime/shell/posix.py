@@ -8,10 +8,11 @@ import os
 import signal
 import termios
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from autopilot_runtime.confine.wall import Wall
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.shell import spawn, tree
 from autopilot_runtime.shell.dialect import choose
@@ -42,8 +43,7 @@ class PosixTerminal:
         shell: str | None = None,
         size: tuple[int, int] = (ROWS, COLUMNS),
         max_chars: int = MAX_CHARS,
-        prefix: Sequence[str] = (),
-        in_child: Callable[[], None] | None = None,
+        wall: Wall | None = None,
     ) -> None:
         self.name = name
         self.dialect, self._program = choose(shell, env.get("PATH"))
@@ -53,7 +53,7 @@ class PosixTerminal:
         self.ledger = Ledger(name, cwd, time.monotonic, rows=size[0], columns=size[1])
         self._env = {**env, tree.MARKER: marker}
         self._marker = marker
-        self._confine = (tuple(prefix), in_child)
+        self._wall = wall or Wall()
         self._spawned: spawn.Spawned | None = None
         self._mode: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -62,6 +62,7 @@ class PosixTerminal:
         self._typed = False
         self._since = 0
         self._killed = False
+        self._relayed = False
         self._path = run_dir / marker.rpartition("/")[2]
 
     # ---------------------------------------------------------------- what it is doing
@@ -91,11 +92,12 @@ class PosixTerminal:
     async def start(self) -> None:
         """Bring the shell up."""
         size = (self.ledger.rows, self.ledger.columns)
-        if not Path(self.cwd).is_dir():
+        if not self._wall.has_folder(self.cwd):
             raise ToolError(f"The folder {self.cwd} does not exist, so no shell was started there.")
-        prefix, in_child = self._confine
-        argv = [*prefix, self._program, *self.dialect.arguments]
-        self._spawned = spawn.spawn(self.dialect, argv, cwd=self.cwd, env=self._env, size=size, in_child=in_child)
+        argv = [self._program, *self.dialect.arguments]
+        with self._wall.launch(argv, cwd=self.cwd, leads=self.dialect.leads) as launch:
+            self._spawned = spawn.spawn(self.dialect, launch, env=self._env, size=size)
+            self._relayed = launch.relayed
         self.pid = self._spawned.pid
         self._since = tree.started(self.pid)
         self._mode = spawn.baseline(self._spawned.tty)
@@ -357,8 +359,10 @@ class PosixTerminal:
             return
         self._drain(1_000)
         code, number = spawned.child.exitstatus, spawned.child.signalstatus
-        name = signal.Signals(number).name if number else ""
-        self.ledger.exited(128 + number if number else code if code is not None else 1, name)
+        if self._relayed and code is not None and code > 128:
+            number = code - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else ""
+        self.ledger.exited(128 + number if name else code if code is not None else 1, name)
         self._ended.set()
         self._release()
 

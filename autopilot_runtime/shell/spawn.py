@@ -17,6 +17,7 @@ from typing import Any
 import pexpect
 import ptyprocess
 
+from autopilot_runtime.confine.wall import Launch
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.shell.dialect import Dialect
 
@@ -91,26 +92,24 @@ class Spawned:
 
 def spawn(
     dialect: Dialect,
-    argv: Sequence[str],
+    launch: Launch,
     *,
-    cwd: str,
     env: Mapping[str, str],
     size: tuple[int, int],
-    in_child: Callable[[], None] | None = None,
 ) -> Spawned:
     """Start a shell: its commands will come from the control pipe, its reports on the report pipe.
 
-    `in_child` runs last before the program does (to confine it); what it raises is told as a failed start.
+    What goes wrong while the child is confined is told as a failed start.
     """
     with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as handed_over:
         try:
             control_read, control = _pipe(read=handed_over, write=on_failure)
             reports, reports_write = _pipe(read=on_failure, write=handed_over)
             child = _start(
-                list(argv),
-                pass_fds=(control_read, reports_write),
-                preexec_fn=_prepare(dialect, control_read, reports_write, in_child),
-                cwd=cwd,
+                list(launch.argv),
+                pass_fds=(control_read, reports_write, *launch.pass_fds),
+                preexec_fn=_prepare(dialect, launch, control=control_read, reports=reports_write),
+                cwd=launch.cwd,
                 env=dict(env),
                 dimensions=size,
             )
@@ -139,14 +138,14 @@ def _start(argv: list[str], **how: Any) -> _Child:
     return child
 
 
-def _prepare(dialect: Dialect, control: int, reports: int, in_child: Callable[[], None] | None) -> Callable[[], None]:
+def _prepare(dialect: Dialect, launch: Launch, *, control: int, reports: int) -> Callable[[], None]:
     """What the child does between fork and exec."""
     parent = os.getpid()
 
     def prepare() -> None:
         # Out of the way first: either may have the very number another is to get.
         ours = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100) for fd in (control, reports)]
-        os.dup2(ours[0], 0)
+        os.dup2(ours[0], launch.stdin)
         os.dup2(ours[1], dialect.report_fd)
         os.dup2(1, dialect.tty_fd)
         for number in _DEFAULT_SIGNALS:
@@ -157,8 +156,8 @@ def _prepare(dialect: Dialect, control: int, reports: int, in_child: Callable[[]
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
                 os._exit(1)
-        if in_child is not None:
-            in_child()
+        if launch.in_child is not None:
+            launch.in_child()
 
     return prepare
 

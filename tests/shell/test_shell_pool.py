@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from autopilot_runtime.confine.wall import Launch, Wall
 from autopilot_runtime.core.errors import RuntimeClosed, ToolError
 from autopilot_runtime.shell.pool import TerminalPool
 from autopilot_runtime.shell.terminal import CommandResult
@@ -379,16 +381,26 @@ async def test_an_abort_ends_what_runs_and_keeps_idle_shells(pool: TerminalPool)
 
 
 async def test_shells_start_inside_what_confines_them(tmp_path: Path) -> None:
-    pool = TerminalPool(tmp_path, prefix=["env", "WRAPPED=yes"], in_child=lambda: os.umask(0o077) and None)
+    class Wrapping(Wall):
+        @contextlib.contextmanager
+        def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+            yield Launch(("env", "WRAPPED=yes", *argv), cwd, in_child=lambda: os.umask(0o077) and None)
+
+    pool = TerminalPool(tmp_path, open_wall=lambda readable: Wrapping())
     assert (await pool.execute("main", "echo $WRAPPED; umask; (exit 3)")).output == "yes\n0077"
     await pool.close()
 
 
 async def test_a_confinement_that_fails_starts_nothing(tmp_path: Path) -> None:
-    def fail() -> None:
-        raise RuntimeError("cannot be had here")
+    class Failing(Wall):
+        @contextlib.contextmanager
+        def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+            def fail() -> None:
+                raise RuntimeError("cannot be had here")
 
-    pool = TerminalPool(tmp_path, in_child=fail)
+            yield Launch(tuple(argv), cwd, in_child=fail)
+
+    pool = TerminalPool(tmp_path, open_wall=lambda readable: Failing())
     with pytest.raises(ToolError, match="No shell could be started"):
         await pool.execute("main", "true")
     await pool.close()

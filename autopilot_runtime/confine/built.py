@@ -1,0 +1,227 @@
+"""The walls that can be built on Linux and macOS, one class for each kind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from autopilot_runtime.confine import bwrap, entry, kernel, landlock, seatbelt, seccomp
+from autopilot_runtime.confine.calls import program_rules
+from autopilot_runtime.confine.cgroup import ControlGroup, open_group
+from autopilot_runtime.confine.limits import ResourceLimits, processes_of_user
+from autopilot_runtime.confine.network import PrivateNetwork
+from autopilot_runtime.confine.places import within
+from autopilot_runtime.confine.policy import Policy
+from autopilot_runtime.confine.proxy import Proxy
+from autopilot_runtime.confine.scratch import Scratch
+from autopilot_runtime.confine.view import View, view
+from autopilot_runtime.confine.wall import Kind, Launch, Told, Wall
+from autopilot_runtime.core.bridge import bridge
+
+
+class _Built(Wall):
+    """A wall with a view, folders, limits and a network of its own."""
+
+    def __init__(self, kind: Kind, policy: Policy, env: Mapping[str, str], readable: Sequence[str]) -> None:
+        self.kind = kind
+        self._policy = policy
+        self.view: View = view(policy, env, also=readable)
+        self._closing = contextlib.ExitStack()
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self._closing.close)
+            self._scratch = Scratch(self.view.home)
+            self._closing.callback(self._scratch.close)
+            self._group = self._counted()
+            self._network = self._reached()
+            on_failure.pop_all()
+        self.leftovers = (
+            *self._scratch.folders,
+            *(str(folder) for folder in (self._group.folders if self._group else ())),
+        )
+        self.told = Told(kind, self._network_told(), self._limits_told(), tuple(self._gaps()))
+
+    def close(self) -> None:
+        self._closing.close()
+
+    # ---------------------------------------------------------------- its parts
+
+    def _counted(self) -> ControlGroup | None:
+        policy = self._policy
+        name = f"autopilot-{secrets.token_hex(8)}"
+        group = open_group(name, memory_mb=policy.memory_mb, processes=policy.max_processes)
+        if group is not None:
+            self._closing.callback(group.close)
+        return group
+
+    def _reached(self) -> PrivateNetwork | None:
+        """A network of their own, unless they may use this machine's or none can be made."""
+        if self._policy.network == "on" or sys.platform != "linux":
+            return None
+        hosts = () if self._policy.network == "off" else self._policy.network
+        try:
+            network = PrivateNetwork(listening=bool(hosts))
+        except OSError:
+            return None
+        self._closing.callback(network.close)
+        if network.listener is not None:
+            proxy = Proxy(network.listener, hosts)
+            bridge().call(proxy.start())
+            self._closing.callback(lambda: bridge().call(proxy.close()))
+        return network
+
+    def _limits(self) -> ResourceLimits:
+        """What holds for each process alone, where no group counts them together."""
+        if self._group is not None:
+            return ResourceLimits(core=0)
+        memory = self._policy.memory_mb
+        others = 0 if os.geteuid() == 0 else processes_of_user()
+        return ResourceLimits(
+            core=0, data=memory << 20 if memory else None, processes=others + self._policy.max_processes
+        )
+
+    def env(self, env: Mapping[str, str]) -> dict[str, str]:
+        child = {**env, "HOME": self.view.home}
+        if self._network is not None and self._network.listener is not None:
+            address = f"http://127.0.0.1:{self._network.port}"
+            for name in ("http_proxy", "https_proxy", "all_proxy"):
+                child |= {name: address, name.upper(): address}
+            child |= dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1")
+        return child
+
+    # ---------------------------------------------------------------- what is said of it
+
+    def _network_told(self) -> str:
+        network = self._policy.network
+        if network == "on":
+            return "on"
+        if network != "off" and (self._network is not None):
+            return f"only {', '.join(network)}"
+        return "off" if self._network is None else "off but for a loopback of its own"
+
+    def _limits_told(self) -> str:
+        memory = f"{self._policy.memory_mb} MB" if self._policy.memory_mb else "no limit of memory"
+        how = "together" if self._group is not None else "each"
+        return f"{memory}, {self._policy.max_processes} processes, {how}"
+
+    def _gaps(self) -> Iterator[str]:
+        if self._network is None and isinstance(self._policy.network, tuple):
+            yield "no host can be reached: a network for the allowed ones needs user namespaces"
+        if self._group is None and os.geteuid() == 0:
+            yield "processes are not counted: root without a writable control group"
+
+
+class _Bubblewrap(_Built):
+    """A root, processes and folders of their own."""
+
+    def __init__(self, policy: Policy, env: Mapping[str, str], readable: Sequence[str]) -> None:
+        program, why = bwrap.working()
+        if program is None:
+            raise OSError(38, why)
+        self._program = program
+        self._filter = seccomp.compiled(program_rules(internet=True, named_sockets=True), default=seccomp.ALLOW)
+        super().__init__("bwrap", policy, env, readable)
+        self._scratch.fill_etc(self.view.etc)
+        self._entry = entry.Entry(self._group, self._network, self._limits())
+
+    @contextlib.contextmanager
+    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+        with _memory_file(self._filter) as filter:
+            words = bwrap.command(self._program, self.view, scratch=self._scratch, cwd=cwd, seccomp=filter)
+            fds = (*self._entry.descriptors, filter)
+            leader = bwrap.leader() if leads else ()
+            door = self._entry.door(inherited=filter, leaves_terminal=bool(leader))
+            stdin = bwrap.LEADERS_STDIN if leader else 0
+            yield Launch((*words, *leader, *argv), "/", fds, door, relayed=True, stdin=stdin)
+
+    def has_folder(self, path: str) -> bool:
+        there = bwrap.host_path(path, self.view, self._scratch)
+        return there is not None and os.path.isdir(there)
+
+
+class _Landlock(_Built):
+    """The machine as it is, with a short list of what may be touched."""
+
+    def __init__(self, policy: Policy, env: Mapping[str, str], readable: Sequence[str]) -> None:
+        super().__init__("landlock", policy, env, readable)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.close)
+            reachable = self._network is not None or policy.network == "on"
+            rules = entry.path_rules(self.view, self._scratch)
+            ruleset = kernel.out_of_the_way(landlock.ruleset(rules, ports=None if reachable else ()))
+            self._closing.callback(os.close, ruleset)
+            calls = program_rules(internet=reachable, named_sockets=False)
+            keep = os.geteuid() == 0 and os.stat(self.view.work_dir).st_uid != 0
+            self._entry = entry.Entry(
+                self._group, self._network, self._limits(), ruleset,
+                seccomp.compiled(calls, default=seccomp.ALLOW), entry.OWNERSHIP if keep else frozenset(),
+            )  # fmt: skip
+            on_failure.pop_all()
+
+    def env(self, env: Mapping[str, str]) -> dict[str, str]:
+        return super().env(env) | _instead(self._scratch)
+
+    @contextlib.contextmanager
+    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+        yield Launch(tuple(argv), cwd, self._entry.descriptors, self._entry.door())
+
+    def has_folder(self, path: str) -> bool:
+        return os.path.isdir(path) and (
+            self.view.shows(path) or any(within(path, own) for own in self._scratch.folders)
+        )
+
+    def _gaps(self) -> Iterator[str]:
+        yield from super()._gaps()
+        yield "/tmp is not writable; TMPDIR names a folder that is"
+        yield "the names of other processes can be seen, and the modes and times of files outside can be changed"
+        yield "no program can open a socket by its file name"
+        for what, paths in (("read", self.view.hidden), ("changed", self.view.protected)):
+            if paths:
+                yield f"{', '.join(paths)} can be {what}: work_dir holds them, and nothing can be taken out of it"
+
+
+class _Seatbelt(_Built):
+    """macOS: a profile."""
+
+    def __init__(self, policy: Policy, env: Mapping[str, str], readable: Sequence[str]) -> None:
+        super().__init__("seatbelt", policy, env, readable)
+        self._profile = seatbelt.profile(self.view, scratch=self._scratch, network=policy.network)
+
+    def env(self, env: Mapping[str, str]) -> dict[str, str]:
+        return super().env(env) | _instead(self._scratch)
+
+    @contextlib.contextmanager
+    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+        yield Launch((seatbelt.PROGRAM, "-p", self._profile, *argv), cwd)
+
+
+def _instead(scratch: Scratch) -> dict[str, str]:
+    """Where no folder can be put in another's place, the variables name ours."""
+    return {
+        "HOME": scratch.home,
+        **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), scratch.tmp),
+        "TMPPREFIX": f"{scratch.tmp}/zsh",
+    }
+
+
+KINDS: Mapping[Kind, Callable[[Policy, Mapping[str, str], Sequence[str]], Wall]] = {
+    "bwrap": _Bubblewrap,
+    "landlock": _Landlock,
+    "seatbelt": _Seatbelt,
+}
+
+
+@contextlib.contextmanager
+def _memory_file(data: bytes) -> Iterator[int]:
+    """A descriptor of a file without a name, at its beginning."""
+    if sys.platform != "linux":
+        raise OSError(38, "Linux only")
+    file = kernel.out_of_the_way(os.memfd_create("filter", os.MFD_CLOEXEC))
+    try:
+        os.write(file, data)
+        os.lseek(file, 0, os.SEEK_SET)
+        yield file
+    finally:
+        os.close(file)

@@ -1,0 +1,81 @@
+"""How the shells of an agent are confined: the policy of its file, the wall it gets, and the words for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autopilot_runtime.confine.policy import Policy
+from autopilot_runtime.confine.wall import Kind, Wall, best, open_wall
+from autopilot_runtime.runtime.agentfile import AgentFile
+
+_NOT_AROUND = (
+    "What fails with `Read-only file system`, `Permission denied` or `Could not resolve host` may fail for that "
+    "reason: work within it, or say what you would need. Do not look for a way around."
+)
+
+
+def policy_of(agent: AgentFile) -> Policy:
+    """What the agent file grants to shells."""
+    spec = agent.runtime.sandbox
+    here = agent.path.parent
+
+    def places(written: Sequence[str]) -> tuple[str, ...]:
+        return tuple(str((here / Path(place).expanduser()).absolute()) for place in written)
+
+    # Git runs what lies among its hooks, on behalf of whoever uses the repository next.
+    protected = (*agent.protected, agent.work_dir / ".git" / "hooks")
+    return Policy(
+        work_dir=str(agent.work_dir),
+        writable=places(spec.writable),
+        readable=places(spec.readable),
+        protected=tuple(map(str, protected)),
+        network=spec.network if isinstance(spec.network, str) else tuple(spec.network),
+        memory_mb=spec.memory_mb,
+        max_processes=spec.max_processes,
+    )
+
+
+def wall_opener(agent: AgentFile, env: Mapping[str, str]) -> Callable[[Sequence[str]], Wall]:
+    """What a pool of terminals calls when its first shell starts. Blocks for some milliseconds."""
+    mode, policy = agent.runtime.sandbox.shell, policy_of(agent)
+    return lambda readable: open_wall(mode, policy, env, readable=readable)
+
+
+def expected(agent: AgentFile) -> tuple[Kind, tuple[str, ...]]:
+    """The kind of wall this agent's shells get here, and why not a better one. Blocks some milliseconds once."""
+    return ("none", ()) if agent.runtime.sandbox.shell == "off" else best()
+
+
+def event_data(agent: AgentFile) -> dict[str, Any]:
+    """What the event about it tells."""
+    kind, why = expected(agent)
+    network = agent.runtime.sandbox.network if kind != "none" else "on"
+    return {"what": "shell", "level": kind, "network": network, "detail": "; ".join(why)}
+
+
+def words(agent: AgentFile) -> str:
+    """What the model has to know about it; "" when nothing is confined."""
+    kind, _ = expected(agent)
+    if kind == "none":
+        return ""
+    spec = agent.runtime.sandbox
+    temporary = "/tmp" if kind == "bwrap" else "$TMPDIR (not /tmp)"
+    write = ", ".join(["the work folder", *spec.writable]) + f" and {temporary}"
+    lines = [
+        f"Commands run in a sandbox. They can write {write}; they see the system's programs, and of the rest of the "
+        "machine nothing. HOME is empty and ends with the session, as does the temporary folder.",
+        _network(spec.network, kind),
+        _NOT_AROUND,
+    ]
+    return " ".join(filter(None, lines))
+
+
+def _network(network: str | Sequence[str], kind: Kind) -> str:
+    if network == "on":
+        return ""
+    local = "127.0.0.1 works between your own terminals" if kind != "seatbelt" else "127.0.0.1 does not work either"
+    if isinstance(network, str):
+        return f"There is no network; {local}."
+    return f"The network reaches only {', '.join(network)}, through the proxy named in the environment; {local}."
