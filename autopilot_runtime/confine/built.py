@@ -43,6 +43,9 @@ class _Built(Wall):
         )
         self.told = Told(kind, self._network_told(), self._limits_told(), tuple(self._gaps()))
 
+    def members(self) -> set[int]:
+        return self._group.members() if self._group is not None else set()
+
     def close(self) -> None:
         self._closing.close()
 

@@ -126,13 +126,19 @@ def _temporary(view: View, scratch: Scratch) -> list[tuple[str, str]]:
 
 
 def _between(view: View, temporary: Sequence[str]) -> list[str]:
-    """The folders between a temporary place and a workspace in it. What is written there would silently be lost."""
+    """Folders on the way to a workspace in a temporary place: what is written there would silently be lost.
+
+    In a home all of the way is meant. Elsewhere only the last folder is: others may share what is before it.
+    """
     found: dict[str, None] = {}
     for place in view.writable:
         for at in temporary:
-            first = f"{at}/{place[len(at) + 1 :].partition('/')[0]}" if within(place, at) else place
-            if first != place and not any(within(first, shown) for shown in (*view.readable, *view.writable)):
-                found[first] = None
+            if within(place, at):
+                first = f"{at}/{place[len(at) + 1 :].partition('/')[0]}"
+                folder = first if at == view.home else os.path.dirname(place)
+                seen = any(within(folder, shown) for shown in (*view.readable, *view.writable))
+                if folder not in (at, place) and not seen:
+                    found[folder] = None
     return list(found)
 
 

@@ -71,6 +71,10 @@ class Wall:
         """Whether a program would find a folder there."""
         return os.path.isdir(path)
 
+    def members(self) -> set[int]:
+        """The processes behind it now, as far as somebody counts them."""
+        return set()
+
     def close(self) -> None:
         """End what is left behind it, and remove its folders. Blocks for some milliseconds."""
 

@@ -173,7 +173,7 @@ class Kit:
         told = await asyncio.to_thread(confined.event_data, self.agent)
         run.scope.emit(EventType.CONFINEMENT, **told)
         if self.agent.runtime.sandbox.shell == "required":
-            await asyncio.to_thread(self.terminal_pool.prepare)
+            await asyncio.to_thread(lambda: self.terminal_pool.wall)
         elif told["level"] == "none" and self.agent.runtime.sandbox.shell == "auto":
             run.scope.emit(EventType.WARNING, message=f"Shells are not confined here: {told['detail']}.")
 

@@ -224,9 +224,10 @@ class TerminalPool:
         assert self._run_dir is not None
         return self._run_dir
 
-    def prepare(self) -> None:
-        """Put up now what the first terminal would put up. Raises SandboxUnavailable where it cannot be had."""
-        self._ground()
+    @property
+    def wall(self) -> Wall:
+        """What confines the programs; put up now if it is not. Raises SandboxUnavailable where it cannot be had."""
+        return self._ground()
 
     def _ground(self) -> Wall:
         """Make what every terminal needs, once: the private folder (0700, unpredictable), the wall, the guard."""

@@ -138,7 +138,8 @@ def test_without_a_wall_every_probe_gets_through(host: Host) -> None:
         # What this kernel or this container does not offer to anybody proves nothing either way.
         "set the clock", "type into a terminal", "load a program into the kernel", "set up io_uring",
         "open a socket of the machine below", "open a socket of the kernel's cryptography", "make a user namespace",
-        "make a network namespace", "use the kernel's key ring", "press the kernel's panic keys", "write to the kernel's settings",
+        "make a network namespace", "use the kernel's key ring", "press the kernel's panic keys",
+        "write to the kernel's settings",
     }  # fmt: skip
     subprocess.run(["umount", "-q", str(host.work)], check=False)
 
