@@ -36,7 +36,7 @@ class Check:
 def run_all(agent: str | None, *, online: bool) -> list[Check]:
     """Every check; one that breaks is itself a finding."""
     found: list[Check] = []
-    for check in (_python, _packages, _sandbox, _terminal, _ripgrep, _certificates, _sessions):
+    for check in (_python, _packages, _sandbox, _terminal, _shells, _ripgrep, _certificates, _sessions):
         found += _guarded(check)
     found += _guarded(lambda: _agent(agent, online=online) if agent else _keys())
     return found
@@ -122,6 +122,49 @@ def _terminal() -> Iterator[Check]:
         yield Check("terminals", "fail", f"no shell on a PTY: {first}", "Mount /dev/pts (devpts) in this container.")
     finally:
         child.close(force=True)
+
+
+def _shells() -> Iterator[Check]:
+    """Starts a program behind the best wall there is, and lets it try to get out."""
+    import subprocess  # only this check needs them
+    import tempfile
+
+    from autopilot_runtime.confine.policy import Policy
+    from autopilot_runtime.confine.wall import best, open_wall
+    from autopilot_runtime.shell.environ import child_environment
+
+    env = child_environment(os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        wall = open_wall("auto", Policy(folder), env)
+        try:
+            if wall.kind == "none":
+                detail = f"not confined: {'; '.join(wall.told.gaps)}"
+                yield Check("shells", "warn", detail, "Run agents in a container, or with `ask: execute(*)`.")
+                return
+            script = (
+                f"echo in > {folder}/in && cat {folder}/in; echo out 2>/dev/null > {Path.home()}/.autopilot-probe"
+            )
+            with wall.launch(["/bin/sh", "-c", script], cwd=folder) as launch:
+                ran = subprocess.run(
+                    launch.argv, cwd=launch.cwd, env=wall.env(env), pass_fds=launch.pass_fds,
+                    preexec_fn=launch.in_child, capture_output=True, text=True, timeout=_SANDBOX_SECONDS, check=False,
+                )  # fmt: skip
+            escaped = (Path.home() / ".autopilot-probe").exists()
+        finally:
+            wall.close()
+    told = f"confined by {wall.kind}; network {wall.told.network}; {wall.told.limits}"
+    if escaped or ran.stdout != "in\n":
+        detail = "a file outside could be written" if escaped else f"no program runs: {ran.stderr.strip()[-200:]}"
+        yield Check(
+            "shells", "fail", f"{wall.kind}: {detail}", "Set `runtime.sandbox.shell: off`, or use a container."
+        )
+    elif wall.kind == "landlock":
+        gaps = "; ".join([*wall.told.gaps, *best()[1]])
+        yield Check(
+            "shells", "warn", f"{told}; {gaps}", "apt-get install bubblewrap (or your system's package of it)"
+        )
+    else:
+        yield Check("shells", "ok", told)
 
 
 def _ripgrep() -> Iterator[Check]:

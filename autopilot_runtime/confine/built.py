@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,13 @@ from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View, view
 from autopilot_runtime.confine.wall import Kind, Launch, Told, Wall
 from autopilot_runtime.core.bridge import bridge
+
+_NO_NETWORK = re.compile(
+    r"could not resolve|name resolution|name or service not known|network is unreachable|ENOTFOUND|EAI_AGAIN"
+    r"|blocked-by-sandbox|not among the hosts|failed to lookup address",
+    re.IGNORECASE,
+)
+_NO_WRITING = re.compile(r"read-only file system|EROFS")
 
 
 class _Built(Wall):
@@ -42,6 +50,14 @@ class _Built(Wall):
             *(str(folder) for folder in (self._group.folders if self._group else ())),
         )
         self.told = Told(kind, self._network_told(), self._limits_told(), tuple(self._gaps()))
+
+    def hint(self, output: str) -> str:
+        if self._policy.network != "on" and _NO_NETWORK.search(output):
+            return f"network of this sandbox: {self.told.network}; runtime.sandbox.network in the agent file decides"
+        if _NO_WRITING.search(output):
+            places = ", ".join(self.view.writable)
+            return f"this sandbox can write {places}, the temporary folder and HOME, nothing else"
+        return ""
 
     def members(self) -> set[int]:
         return self._group.members() if self._group is not None else set()

@@ -41,11 +41,11 @@ def view(policy: Policy, env: Mapping[str, str], *, also: Iterable[str] = ()) ->
     readable = [*places.SYSTEM, *tools, *map(os.path.realpath, policy.readable), *also]
     # What is the agent's to change stays so, a virtual environment in its workspace say.
     readable = [place for place in _outermost(readable) if os.path.exists(place) and not _seen(place, writable)]
-    own = (work_dir, *writable)
+    own = (work_dir, *writable, *map(os.path.realpath, policy.readable))
     hidden = [
         place for place in places.credentials(home) if _seen(place, (*readable, *writable)) and place not in own
     ]
-    # A credential folder that is itself the place of work is meant to be seen.
+    # A folder of keys that the policy names is meant to be seen.
     hidden = [place for place in hidden if not any(within(mine, place) for mine in own)]
     protected = [os.path.realpath(place) for place in policy.protected if os.path.exists(place)]
     return View(

@@ -71,6 +71,10 @@ class Wall:
         """Whether a program would find a folder there."""
         return os.path.isdir(path)
 
+    def hint(self, output: str) -> str:
+        """Why a program may have failed, going by what it said, if the wall may be the reason; else ""."""
+        return ""
+
     def members(self) -> set[int]:
         """The processes behind it now, as far as somebody counts them."""
         return set()

@@ -77,14 +77,14 @@ class TerminalPool:
         seconds = _checked(timeout)
         terminal, note = await self._ready(session_id, new_terminal=new_terminal, shell=shell)
         terminal.max_chars = max_chars or self.max_output_chars
-        result = await terminal.run(command, timeout=seconds)
+        result = self._explained(await terminal.run(command, timeout=seconds))
         return replace(result, notes=(note, *result.notes)) if note else result
 
     async def read_output(
         self, session_id: str, timeout: float = 5, *, max_chars: int | None = None
     ) -> CommandResult:
         """New output of the newest command, waited for; all of it when it has ended and nothing is new."""
-        return await self._existing(session_id, max_chars).read(timeout=_checked(timeout))
+        return self._explained(await self._existing(session_id, max_chars).read(timeout=_checked(timeout)))
 
     async def send_input(
         self, session_id: str, text: str, timeout: float = 5, *, max_chars: int | None = None
@@ -132,6 +132,11 @@ class TerminalPool:
         for terminal in terminals.values():
             await terminal.close()
         await asyncio.to_thread(self._clear_ground)
+
+    def _explained(self, result: CommandResult) -> CommandResult:
+        """With a word on the sandbox, where a command failed because of it."""
+        hint = self._wall.hint(result.output) if self._wall is not None and result.return_code != 0 else ""
+        return replace(result, notes=(*result.notes, hint)) if hint else result
 
     # ---------------------------------------------------------------- finding and starting
 

@@ -1,4 +1,4 @@
-"""Terminals behind walls: what must fail fails, ordinary work succeeds, and bombs stay inside. Real shells, real tools."""
+"""Terminals behind walls: what must fail fails, ordinary work succeeds, bombs stay inside. Real shells and tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -50,6 +49,13 @@ async def opened(kind: Kind, tmp_path: Path) -> AsyncIterator[Opening]:
     yield make
     for pool in pools:
         await pool.close()
+
+
+async def until(happened: Callable[[], bool], *, seconds: float = LONG) -> None:
+    """Wait for something that nobody tells."""
+    async with asyncio.timeout(seconds):
+        while not happened():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def ok(pool: TerminalPool, command: str, name: str = "main", **how: bool) -> CommandResult:
@@ -104,7 +110,8 @@ async def test_a_virtual_environment_pip_and_pytest_work(opened: Opening, tmp_pa
                 wheel.writestr("confined_sample.py", "def answer():\\n    return 42\\n")
                 info = "confined_sample-1.0.dist-info/"
                 wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: confined-sample\\nVersion: 1.0\\n")
-                wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+                kind = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+                wheel.writestr(info + "WHEEL", kind)
                 wheel.writestr(info + "RECORD", "")
             """
         )
@@ -139,11 +146,16 @@ async def test_a_dev_server_and_a_client_meet(opened: Opening, tmp_path: Path) -
     (tmp_path / "work" / "page.txt").write_text("served")
     pool = opened()
     await pool.execute("server", "python3 -u -m http.server 8123 --bind 127.0.0.1", 0, new_terminal=True)
-    script = (
-        'for i in $(seq 100); do python3 -c "import urllib.request as u; '
-        "print(u.urlopen('http://127.0.0.1:8123/page.txt', timeout=5).read().decode())\" 2>/dev/null && break; sleep 0.1; done"
+    (tmp_path / "work" / "client.py").write_text(
+        "import time, urllib.request\n"
+        "for _ in range(100):\n"
+        "    try:\n"
+        "        print(urllib.request.urlopen('http://127.0.0.1:8123/page.txt', timeout=5).read().decode())\n"
+        "        break\n"
+        "    except OSError:\n"
+        "        time.sleep(0.1)\n"
     )
-    assert (await ok(pool, script)).output == "served"
+    assert (await ok(pool, "python3 client.py")).output == "served"
     stopped = await pool.send_input("server", "\x03", LONG)
     assert stopped.status == "completed"
 
@@ -180,9 +192,7 @@ async def test_what_leaves_its_shell_ends_with_the_pool(opened: Opening) -> None
     pool = opened()
     naps = f"sleep {2000 + os.getpid() / 1e7:.7f}"
     await ok(pool, f"setsid env -i {naps} >/dev/null 2>&1 </dev/null & disown")
-    async with asyncio.timeout(LONG):
-        while running(naps) != 1:
-            await asyncio.sleep(0.01)
+    await until(lambda: running(naps) == 1)
     await pool.close()
     assert running(naps) == 0
 
@@ -209,21 +219,16 @@ async def test_a_killed_host_leaves_nothing(kind: Kind, tmp_path: Path) -> None:
         """
     )
     root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root) as child:
+    with subprocess.Popen(  # noqa: ASYNC220
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as child:
         assert child.stdout is not None
         left = [Path(place) for place in child.stdout.readline().split()]
         assert left
-        async with asyncio.timeout(LONG):
-            while running(naps) != 4:
-                await asyncio.sleep(0.01)
+        await until(lambda: running(naps) == 4)
         child.send_signal(signal.SIGKILL)
-        killed = time.monotonic()
-        while running(naps):
-            assert time.monotonic() - killed < 2.0
-            await asyncio.sleep(0.01)
-    async with asyncio.timeout(LONG):
-        while any(place.exists() for place in left):
-            await asyncio.sleep(0.02)
+        await until(lambda: not running(naps), seconds=2.0)
+    await until(lambda: not any(place.exists() for place in left))
 
 
 async def test_a_killed_shell_is_told_by_its_signal_and_replaced(opened: Opening) -> None:
@@ -268,7 +273,9 @@ async def test_only_the_hosts_on_the_list_are_reached(opened: Opening, tmp_path:
     served.mkdir()
     (served / "page").write_text("from the host")
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "-d", str(served)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(  # noqa: ASYNC220
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline().split("port ")[1].split()[0])
         pool = opened(network=(f"127.0.0.1:{port}", "allowed.invalid"))
