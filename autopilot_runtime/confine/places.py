@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def tools(env: Mapping[str, str], *, home: str, work_dir: str) -> list[str]:
             found[os.path.join(home, ".rustup")] = None
     for name in _NAMED:
         found |= dict.fromkeys(place for place in _paths(env.get(name, "")) if not _holds(place, home))
+    # The Python we run on: a program that embeds us names it as `sys.executable`.
+    found |= dict.fromkeys(place for place in (sys.prefix, sys.base_prefix) if not _holds(place, home))
     for venv in [*found, os.path.join(work_dir, ".venv"), os.path.join(work_dir, "venv")]:
         found |= dict.fromkeys(_base_of(venv, home))
     # A place and where it really is: a link shows nothing when its target is hidden.
