@@ -27,6 +27,7 @@ _NO_NETWORK = re.compile(
     r"|blocked-by-sandbox|not among the hosts|failed to lookup address",
     re.IGNORECASE,
 )
+_OWN_FOLDER = re.compile(r"XDG_(?!CONFIG_DIRS|DATA_DIRS)\w+|TMPDIR|TMP|TEMP|HISTFILE")
 _NO_WRITING = re.compile(r"read-only file system|EROFS")
 
 
@@ -102,7 +103,9 @@ class _Built(Wall):
         )
 
     def env(self, env: Mapping[str, str]) -> dict[str, str]:
-        child = {**env, "HOME": self.view.home}
+        # Where these lead on the machine there is nothing, or nothing that may be written.
+        child = {name: value for name, value in env.items() if not _OWN_FOLDER.fullmatch(name)}
+        child["HOME"] = self.view.home
         if self._network is not None and self._network.listener is not None:
             address = f"http://127.0.0.1:{self._network.port}"
             for name in ("http_proxy", "https_proxy", "all_proxy"):
@@ -122,8 +125,8 @@ class _Built(Wall):
 
     def _limits_told(self) -> str:
         memory = f"{self._policy.memory_mb} MB" if self._policy.memory_mb else "no limit of memory"
-        how = "together" if self._group is not None else "each"
-        return f"{memory}, {self._policy.max_processes} processes, {how}"
+        how = "in all" if self._group is not None else "a process"
+        return f"{memory} and {self._policy.max_processes} processes {how}"
 
     def _gaps(self) -> Iterator[str]:
         if self._network is None and isinstance(self._policy.network, tuple):

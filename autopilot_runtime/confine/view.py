@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from autopilot_runtime.confine import places
 from autopilot_runtime.confine.places import within
 from autopilot_runtime.confine.policy import Policy
+from autopilot_runtime.confine.repository import outside
 
 _NO_HOME = "/tmp"
 
@@ -36,9 +37,10 @@ def view(policy: Policy, env: Mapping[str, str], *, also: Iterable[str] = ()) ->
     """The view of a policy; `also` are more folders to read."""
     home = os.path.realpath(env.get("HOME") or os.path.expanduser("~"))
     work_dir = os.path.realpath(policy.work_dir)
-    writable = _outermost(map(os.path.realpath, (work_dir, *policy.writable)))
+    repository = outside(work_dir)
+    writable = _outermost(map(os.path.realpath, (work_dir, *policy.writable, *repository.writable)))
     tools = places.tools(env, home=home, work_dir=work_dir)
-    readable = [*places.SYSTEM, *tools, *map(os.path.realpath, policy.readable), *also]
+    readable = [*places.SYSTEM, *tools, *repository.readable, *map(os.path.realpath, policy.readable), *also]
     # What is the agent's to change stays so, a virtual environment in its workspace say.
     readable = [place for place in _outermost(readable) if os.path.exists(place) and not _seen(place, writable)]
     own = (work_dir, *writable, *map(os.path.realpath, policy.readable))
@@ -47,7 +49,8 @@ def view(policy: Policy, env: Mapping[str, str], *, also: Iterable[str] = ()) ->
     ]
     # A folder of keys that the policy names is meant to be seen.
     hidden = [place for place in hidden if not any(within(mine, place) for mine in own)]
-    protected = [os.path.realpath(place) for place in policy.protected if os.path.exists(place)]
+    kept = (*policy.protected, *repository.protected)
+    protected = [os.path.realpath(place) for place in kept if os.path.exists(place)]
     return View(
         work_dir,
         tuple(places.etc()),

@@ -24,13 +24,11 @@ def policy_of(agent: AgentFile) -> Policy:
     def places(written: Sequence[str]) -> tuple[str, ...]:
         return tuple(str((here / Path(place).expanduser()).absolute()) for place in written)
 
-    # Git runs what lies among its hooks, on behalf of whoever uses the repository next.
-    protected = (*agent.protected, agent.work_dir / ".git" / "hooks")
     return Policy(
         work_dir=str(agent.work_dir),
         writable=places(spec.writable),
         readable=places(spec.readable),
-        protected=tuple(map(str, protected)),
+        protected=tuple(map(str, agent.protected)),
         network=spec.network if isinstance(spec.network, str) else tuple(spec.network),
         memory_mb=spec.memory_mb,
         max_processes=spec.max_processes,

@@ -41,7 +41,7 @@ class TerminalPool:
         open_wall: Callable[[Sequence[str]], Wall] | None = None,
     ) -> None:
         """`open_wall` gets the folders that programs must be able to read, and gives what confines them."""
-        self.work_dir = str(Path(work_dir).absolute())
+        self.work_dir = os.path.realpath(work_dir)
         self.env = dict(env) if env is not None else child_environment(os.environ)
         self.max_output_chars = max_output_chars
         self._id = secrets.token_hex(8)

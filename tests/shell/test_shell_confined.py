@@ -293,3 +293,28 @@ async def test_only_the_hosts_on_the_list_are_reached(opened: Opening, tmp_path:
             assert direct.return_code != 0
         finally:
             server.kill()
+
+
+async def test_a_linked_worktree_commits_into_its_repository(opened: Opening, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    git = ["git", "-C", str(whole), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "init", "-q", str(whole)], check=True)  # noqa: ASYNC221
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)  # noqa: ASYNC221
+    subprocess.run([*git, "worktree", "add", "-q", str(tmp_path / "work")], check=True)  # noqa: ASYNC221
+    pool = opened()
+    await ok(pool, "echo x > f && git add f && git -c user.name=a -c user.email=a@b.c commit -qm second")
+    assert (await ok(pool, "git log --format=%s")).output == "second\nfirst"
+    refused = await pool.execute("main", f"echo x > {whole}/.git/hooks/post-commit", LONG)
+    assert (refused.return_code == 0) == (pool.wall.kind == "landlock")  # said among its gaps
+    assert (await pool.execute("main", f"echo x > {whole}/file", LONG)).return_code != 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to run as root")
+async def test_root_works_in_the_files_of_another_user(opened: Opening, tmp_path: Path) -> None:
+    for place in (tmp_path / "work", tmp_path / "work" / "theirs"):
+        place.mkdir(exist_ok=True)
+        os.chown(place, 65534, 65534)
+    (tmp_path / "secret").write_text("planted")
+    pool = opened()
+    await ok(pool, "echo x > theirs/f && chown 65534 theirs/f && chmod 600 theirs/f && cat theirs/f")
+    assert "planted" not in (await pool.execute("main", f"cat {tmp_path}/secret", LONG)).output
