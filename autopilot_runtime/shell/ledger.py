@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 from autopilot_runtime.shell.clean import SCREEN_BYTES, cap, readable
 from autopilot_runtime.shell.marks import Mark, MarkDecoder, Report, ReportDecoder
@@ -28,11 +29,11 @@ class Command:
     marked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Look:
     """What was seen, before it is made readable: that may be done on another thread."""
 
-    seen: CommandResult
+    seen: Callable[..., CommandResult]
     view: View
     screen: bytes
     size: tuple[int, int]
@@ -47,11 +48,13 @@ class Look:
 
     def result(self) -> CommandResult:
         """The look with its output as text."""
+        if not self.view.size and not self.screen:
+            return self.seen(output="")
         rows, columns = self.size
         text = readable(
             self.view, screen=self.screen, rows=rows, columns=columns, newline_returns=self.newline_returns
         )
-        return replace(self.seen, output=cap(text.strip("\n"), self.max_chars)[0])
+        return self.seen(output=cap(text.strip("\n"), self.max_chars)[0])
 
 
 @dataclass(slots=True)
@@ -81,8 +84,8 @@ class Ledger:
     def begin(self, text: str) -> int:
         """A command starts. What arrived unseen since the last one stays in front of its output."""
         last = self.command
-        first = last.output.delta() if last.number != STARTING else View(b"", 0, b"")
-        output = Transcript(first.head + first.tail)
+        unseen = last.output.delta() if last.output.unread and last.number != STARTING else View()
+        output = Transcript(unseen.head + unseen.tail)
         self.command = Command(last.number + 1, text, self.clock(), output)
         return self.command.number
 
@@ -93,7 +96,7 @@ class Ledger:
             if isinstance(piece, bytes):
                 self.command.output.add(piece)
             elif piece.kind == "D" and piece.value == str(self.command.number):
-                self._mark()
+                self.command.marked = True
             elif piece.kind == "C" and piece.value == str(self.command.number):
                 self.command.output = Transcript()  # the echo of a command that had to be typed
             elif piece.kind == "X":
@@ -103,9 +106,7 @@ class Ledger:
         """Bytes from the private pipe."""
         for report in self._reports.feed(data):
             if report.number == self.command.number and self.command.report is None:
-                self.command.report = report
-                self.cwd = report.cwd
-                self._settle()
+                self._end(report)
 
     def exited(self, code: int | None, signal: str = "") -> None:
         """The shell is gone."""
@@ -114,24 +115,16 @@ class Ledger:
         if self.command.ended is None:
             self.command.ended = self.clock()
 
-    def _mark(self) -> None:
-        if self.command.number == STARTING:
+    def _end(self, report: Report) -> None:
+        self.command.output.add(self._marks.flush())  # half a mark that nothing follows was somebody's output
+        if report.number == STARTING:
             self.command.output = Transcript()  # greetings of the shell and the terminal
-        self.command.marked = True
-        self._settle()
+        self.command.report, self.command.ended = report, self.clock()
+        self.cwd = report.cwd
 
     def _leave(self, mark: Mark) -> None:
         if mark.value.startswith("/"):
             self.cwd = mark.value
-
-    def _settle(self) -> None:
-        if self.command.report is not None and self.command.marked and self.command.ended is None:
-            self.command.ended = self.clock()
-
-    def settle_unmarked(self) -> None:
-        """The report came but its mark in the output did not (something emptied the terminal): believe the report."""
-        self.command.marked = True
-        self._settle()
 
     # ---------------------------------------------------------------- what can be said
 
@@ -142,11 +135,6 @@ class Ledger:
     @property
     def running(self) -> bool:
         return self.command.ended is None
-
-    @property
-    def awaits_mark(self) -> bool:
-        """The shell said the command is over, but not all of its output has been read."""
-        return self.running and self.command.report is not None
 
     @property
     def status(self) -> Status:
@@ -170,13 +158,13 @@ class Ledger:
         output = self.command.output
         view = output.delta() if mode == "delta" else output.full()
         output.mark_read()
-        result = CommandResult(
+        seen = partial(
+            CommandResult,
             session_id=self.name,
             status=self.status,
             return_code=self.return_code,
             cwd=self.cwd,
             elapsed=self.elapsed(),
-            output="",
             mode=mode,
             number=self.command.number,
             total_bytes=output.total,
@@ -184,7 +172,7 @@ class Ledger:
             notes=notes + self._end_notes(),
         )
         screen = output.last(SCREEN_BYTES) if output.in_screen else b""
-        return Look(result, view, screen, (self.rows, self.columns), self.newline_returns, max_chars)
+        return Look(seen, view, screen, (self.rows, self.columns), self.newline_returns, max_chars)
 
     def _end_notes(self) -> tuple[str, ...]:
         if self.status != "exited":

@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.shell import spawn, tree
-from autopilot_runtime.shell.dialect import choose
+from autopilot_runtime.shell.dialect import choose, fits_a_line
 from autopilot_runtime.shell.ledger import Ledger
 from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Mode, TerminalState
 
 _START_SECONDS = 10.0
 _READ = 65_536
 _READS_PER_TURN = 32  # then other tasks of the loop get their turn
+_READS_AFTER_END = 256  # more than any pseudo-terminal holds: the rest is of programs left behind
 _QUIET_AFTER_INPUT = 0.4  # an answer is over when nothing more came for this long
 _QUIET_WHILE_READING = 2.0
-_LOST_MARK_SECONDS = 0.25
 _ASK_AGAIN_SECONDS = 0.2
 _INTERRUPTS = frozenset("\x03\x1c\x1a")
 
@@ -58,11 +58,12 @@ class PosixTerminal:
         self._mode: list[Any] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pidfd: int | None = None
-        self._ended = asyncio.Event()
+        self._waiting: set[asyncio.Future[None]] = set()
         self._typed = False
         self._since = 0
         self._killed = False
         self._path = run_dir / marker.rpartition("/")[2]
+        self._has_file = False
 
     # ---------------------------------------------------------------- what it is doing
 
@@ -128,9 +129,13 @@ class PosixTerminal:
         spawn.restore(spawned.tty, self._mode, flush=self._typed)
         self._typed = False
         number = self.ledger.begin(command)
-        self._write_command(data)
-        self._ended.clear()
-        self._tell(self.dialect.command(str(self._path), number))
+        if fits_a_line(command):
+            self._tell(self.dialect.inline(command, number))
+        else:
+            self._write_command(data)
+            self._tell(self.dialect.from_file(str(self._path), number))
+        if self.dialect.reads_ahead:
+            self._ask_again_soon()
         with self._killing_when_cancelled():
             await self._wait(timeout)
         return await self._look("new")
@@ -163,7 +168,7 @@ class PosixTerminal:
             if _INTERRUPTS & set(text):
                 # An interrupt that hits the shell itself makes it forget the lines it was given, the report too.
                 self._ask_again(self.ledger.command.number)
-                asyncio.get_running_loop().call_later(_ASK_AGAIN_SECONDS, self._ask_again, self.ledger.command.number)
+                self._ask_again_soon()
             await self._wait(deadline - time.monotonic(), quiet=_QUIET_AFTER_INPUT, since=typed_at)
         notes = (
             ()
@@ -192,10 +197,8 @@ class PosixTerminal:
         self._attach()
         deadline = time.monotonic() + _START_SECONDS
         while not self.ledger.gone and time.monotonic() < deadline:
-            self._ended.clear()
             self._check_exit()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), 0.02)
+            await self._pause(0.02)
         self._release()
 
     # ---------------------------------------------------------------- waiting
@@ -215,8 +218,23 @@ class PosixTerminal:
                 step = min(step, left if fresh else quiet)
             if step <= 0 and now >= deadline:
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), max(step, 0.001))
+            await self._pause(max(step, 0.001))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until a command or the shell ends, at most that long. Cheaper than `wait_for`, and any number may wait."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(seconds, _finish, waiter)
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiting.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiting:
+            _finish(waiter)
 
     @contextlib.contextmanager
     def _killing_when_cancelled(self) -> Iterator[None]:
@@ -228,8 +246,8 @@ class PosixTerminal:
 
     async def _look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
         if not self.ledger.running:
-            self._path.unlink(missing_ok=True)
-        if self.alive and self._spawned is not None:
+            self._remove_file()
+        if self.ledger.command.output.in_screen and self.alive and self._spawned is not None:
             flags: int = termios.tcgetattr(self._spawned.tty)[1]
             self.ledger.newline_returns = bool(flags & termios.ONLCR)
         look = self.ledger.look(mode, notes, max_chars=self.max_chars)
@@ -239,19 +257,28 @@ class PosixTerminal:
 
     def _write_command(self, data: bytes) -> None:
         """Put a command where the shell reads it. The name can be used again: the last command has ended."""
-        self._path.unlink(missing_ok=True)
+        self._remove_file()
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._has_file = True
         try:
             while data:
                 data = data[os.write(file, data) :]
         finally:
             os.close(file)
 
+    def _remove_file(self) -> None:
+        if self._has_file:
+            self._has_file = False
+            self._path.unlink(missing_ok=True)
+
     def _tell(self, line: str) -> None:
         """A line for the shell itself. A full pipe means it has enough to read."""
         assert self._spawned is not None
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._spawned.control, line.encode("utf-8", "surrogateescape"))
+
+    def _ask_again_soon(self) -> None:
+        asyncio.get_running_loop().call_later(_ASK_AGAIN_SECONDS, self._ask_again, self.ledger.command.number)
 
     def _ask_again(self, number: int) -> None:
         if self.running and self.ledger.command.number == number:
@@ -266,8 +293,7 @@ class PosixTerminal:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     break
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ended.wait(), 0.02)
+                await self._pause(0.02)
             except OSError:  # the shell is just going
                 break
         return taken
@@ -283,7 +309,7 @@ class PosixTerminal:
         if self._loop is loop or self.ledger.gone:
             return spawned
         self._detach()
-        self._loop, self._ended = loop, asyncio.Event()
+        self._loop = loop
         loop.add_reader(spawned.tty, self._on_output)
         loop.add_reader(spawned.reports, self._on_report)
         if self._pidfd is not None:
@@ -320,7 +346,7 @@ class PosixTerminal:
                 return True
             self.ledger.heard(data)
             if not self.ledger.running:
-                self._ended.set()
+                self._wake()
         return False
 
     def _on_report(self) -> None:
@@ -333,16 +359,11 @@ class PosixTerminal:
             if self._loop is not None:
                 self._loop.remove_reader(self._spawned.reports)
             return
+        # The programs have ended before: what they wrote can be read by now, although nobody was told of it yet.
+        self._drain(_READS_AFTER_END)
         self.ledger.told(data)
-        if self.ledger.awaits_mark and self._loop is not None:
-            self._loop.call_later(_LOST_MARK_SECONDS, self._lost_mark, self.ledger.command.number)
         if not self.ledger.running:
-            self._ended.set()
-
-    def _lost_mark(self, number: int) -> None:
-        if self.ledger.command.number == number and self.ledger.awaits_mark:
-            self.ledger.settle_unmarked()
-            self._ended.set()
+            self._wake()
 
     # ---------------------------------------------------------------- the end of the shell
 
@@ -359,7 +380,7 @@ class PosixTerminal:
         code, number = spawned.child.exitstatus, spawned.child.signalstatus
         name = signal.Signals(number).name if number else ""
         self.ledger.exited(128 + number if number else code if code is not None else 1, name)
-        self._ended.set()
+        self._wake()
         self._release()
 
     def _release(self) -> None:
@@ -371,8 +392,13 @@ class PosixTerminal:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
-        self._path.unlink(missing_ok=True)
+        self._remove_file()
         spawned.close()
+
+
+def _finish(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _encoded(command: str) -> bytes:

@@ -18,11 +18,16 @@ class View:
     `in_screen` and `ends_in_screen` say whether a full-screen program owned the terminal where it begins and ends.
     """
 
-    head: bytes
-    dropped: int
-    tail: bytes
+    head: bytes = b""
+    dropped: int = 0
+    tail: bytes = b""
     in_screen: bool = False
     ends_in_screen: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are to show."""
+        return len(self.head) + len(self.tail)
 
 
 class Transcript:

@@ -15,6 +15,23 @@ from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.shell.terminal import CommandResult, Terminal
 
 LONG = 20.0
+BROKEN = (
+    *(
+        "if true; then",
+        "for",
+        "case x in",
+        "f() {",
+        "{",
+        "}",
+        "fi",
+        "echo )",
+        "&& true",
+        "; ;",
+        "echo >",
+        "local x+=1",
+    ),
+    *('echo "open', "echo 'open", "echo `open", "cat $(", "echo ${open", "echo $((1", "cat <<END\nnever closed"),
+)
 
 
 async def seen(terminal: Terminal, first: CommandResult, wanted: Callable[[str], bool]) -> str:
@@ -65,7 +82,7 @@ class TerminalContract:
         command = "for i in 1 2 3\ndo\n\techo \"n$i\"\ndone\ncat <<'END'\n$HOME !! `x`\n\ttab\nEND\necho end"
         assert (await self.say(terminal, command)).output == "n1\nn2\nn3\n$HOME !! `x`\n\ttab\nend"
 
-    @pytest.mark.parametrize("broken", ['echo "open', "if true; then", "cat $(", "for", "cat <<END\nnever closed"])
+    @pytest.mark.parametrize("broken", BROKEN)
     async def test_an_unfinished_command_ends_and_harms_nothing(self, terminal: Terminal, broken: str) -> None:
         assert (await self.say(terminal, broken)).status != "running"
         assert (await self.say(terminal, "echo fine")).output == "fine"

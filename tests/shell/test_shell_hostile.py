@@ -76,6 +76,11 @@ async def test_an_old_mark_shown_again_ends_nothing(pool: TerminalPool, tmp_path
     assert (await pool.send_input("main", "\n", LONG)).return_code == 4
 
 
+async def test_half_a_mark_does_not_reach_into_the_next_command(pool: TerminalPool) -> None:
+    assert (await pool.execute("main", r"printf 'a\033]633;D;'")).output == "a"
+    assert (await pool.execute("main", "printf b")).output == "b"
+
+
 async def test_nothing_that_acts_on_a_terminal_is_left(pool: TerminalPool) -> None:
     result = await pool.execute(
         "main", r"printf '\033]52;c;cm0=\007a\033]0;t\007b\033[31mc\033[0m\033P1\033\\d\033[6n\033c'"
@@ -91,9 +96,11 @@ async def test_the_name_of_a_terminal_is_a_name(pool: TerminalPool) -> None:
 
 
 async def test_command_files_are_private_and_go_away(pool: TerminalPool) -> None:
-    await pool.execute("main", "read x", 0)
+    await pool.execute("main", "true")
     folder = pool._run_dir
     assert folder is not None
+    assert not list(folder.iterdir()), "what fits on a line needs no file"
+    await pool.execute("main", "read x\ntrue", 0)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     (file,) = folder.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
