@@ -20,7 +20,7 @@ from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandRe
 from autopilot_runtime.shell.tree import kill_tree
 
 MAIN = "main"
-_MOST_TERMINALS = 32
+_MOST_TERMINALS = 128
 
 
 class TerminalPool:
@@ -180,8 +180,11 @@ class TerminalPool:
             raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
         self._count += 1
         terminal = self._make(session_id, cwd if Path(cwd).is_dir() else self.work_dir, shell)
+        others = len(self._opening)
         self._opening.add(session_id)
         try:
+            for _ in range(others):  # a fork takes milliseconds: one a turn of the loop, however many are asked for
+                await asyncio.sleep(0)
             await terminal.start()
         finally:
             self._opening.discard(session_id)

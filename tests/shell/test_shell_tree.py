@@ -157,7 +157,11 @@ async def test_fifty_shells_leave_no_descriptor_process_or_file(tmp_path: Path) 
         await asyncio.gather(*(pool.execute(f"t{n}", "sleep 1000 &", new_terminal=True) for n in range(5)))
         await pool.terminate("t1")
         await pool.execute("t2", "exit")
+        await pool.execute("t3", "read x\ntrue", 0)
+        folder = pool.run_dir
+        assert list(folder.iterdir())
         await pool.close()
+        assert not folder.exists()
         if cycle == 0:  # what is made once and kept: the threads of the loop
             fds, kids, threads = descriptors(), children(), threading.active_count()
     assert descriptors() == fds
