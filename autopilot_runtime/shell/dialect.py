@@ -105,7 +105,8 @@ _ZSH = Dialect(
     "builtin",
     report_fd=8,
     tty_fd=7,
-    before="unsetopt BANG_HIST; SAVEHIST=0; HISTSIZE=0",
+    # Without the trap, an interrupted loop of builtins leaves the code of the last one.
+    before="unsetopt BANG_HIST; SAVEHIST=0; HISTSIZE=0; TRAPINT() { return 130; }",
 )
 _SH = Dialect("sh", "sh", ("-i",), "command", report_fd=8, tty_fd=7, source="command .", reads_ahead=True)
 DIALECTS = {dialect.name: dialect for dialect in (_BASH, _ZSH, _SH)}

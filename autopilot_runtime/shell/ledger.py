@@ -81,13 +81,17 @@ class Ledger:
 
     # ---------------------------------------------------------------- what comes in
 
-    def begin(self, text: str) -> int:
+    @property
+    def next_number(self) -> int:
+        """What the next command will be called."""
+        return self.command.number + 1
+
+    def begin(self, text: str) -> None:
         """A command starts. What arrived unseen since the last one stays in front of its output."""
         last = self.command
         unseen = last.output.delta() if last.output.unread and last.number != STARTING else View()
         output = Transcript(unseen.head + unseen.tail)
-        self.command = Command(last.number + 1, text, self.clock(), output)
-        return self.command.number
+        self.command = Command(self.next_number, text, self.clock(), output)
 
     def heard(self, data: bytes) -> None:
         """Bytes from the terminal."""

@@ -12,24 +12,29 @@ import pytest
 
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.terminal import Terminal
-from tests.contracts.terminal_contract import TerminalContract
+from tests.contracts.terminal_contract import CMD, POWERSHELL, PosixShellContract, TerminalContract
 
 if sys.platform == "win32":
-    pytest.skip("POSIX terminals", allow_module_level=True)
+    from autopilot_runtime.shell.windows import WINDOWS_DIALECTS
+    from autopilot_runtime.shell.windows import WindowsTerminal as SystemTerminal
 
-from autopilot_runtime.shell.posix import PosixTerminal
+    PROGRAMS = {name: dialect.programs for name, dialect in WINDOWS_DIALECTS.items()}
+else:
+    from autopilot_runtime.shell.posix import PosixTerminal as SystemTerminal
+
+    PROGRAMS = {name: (name,) for name in ("bash", "zsh", "sh")}
 
 
-class OnPosix(TerminalContract):
-    shell = "bash"
+class OnThisSystem:
+    shell = ""
 
     @pytest.fixture
     async def terminal(self, tmp_path: Path) -> AsyncIterator[Terminal]:
-        if shutil.which(self.shell) is None:
-            pytest.skip(f"{self.shell} is not installed")
+        if not any(map(shutil.which, PROGRAMS.get(self.shell, ()))):
+            pytest.skip(f"{self.shell} is not a shell of this system, or not installed")
         run_dir = tmp_path.parent / f"{tmp_path.name}-run"
         run_dir.mkdir(mode=0o700)
-        terminal = PosixTerminal(
+        terminal = SystemTerminal(
             "main",
             cwd=str(tmp_path),
             env=child_environment(os.environ),
@@ -43,14 +48,23 @@ class OnPosix(TerminalContract):
         assert not list(run_dir.iterdir()) or not terminal.alive
 
 
-class TestBash(OnPosix):
+class TestBash(OnThisSystem, PosixShellContract):
     shell = "bash"
 
 
-class TestZsh(OnPosix):
+class TestZsh(OnThisSystem, PosixShellContract):
     shell = "zsh"
-    interrupted = (130, 0)  # a loop of builtins leaves the code of the last one
 
 
-class TestSh(OnPosix):
+class TestSh(OnThisSystem, PosixShellContract):
     shell = "sh"
+
+
+class TestPowerShell(OnThisSystem, TerminalContract):
+    shell = "powershell"
+    words = POWERSHELL
+
+
+class TestCmd(OnThisSystem, TerminalContract):
+    shell = "cmd"
+    words = CMD
