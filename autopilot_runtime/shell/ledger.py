@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from autopilot_runtime.shell.clean import SCREEN_BYTES, cap, readable
-from autopilot_runtime.shell.marks import Mark, MarkDecoder, Report, ReportDecoder
+from autopilot_runtime.shell.marks import MarkDecoder, Report, ReportDecoder
 from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Mode, Status
 from autopilot_runtime.shell.transcript import Transcript, View
 
 STARTING = 0
+_KEYS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # all but tabs and line breaks
 _QUICK_BYTES = 16_384
 
 
@@ -72,6 +74,7 @@ class Ledger:
     last_output: float = 0.0
     newline_returns: bool = True
     command: Command = field(init=False)
+    _last_words: str = ""
     _marks: MarkDecoder = field(init=False)
     _reports: ReportDecoder = field(init=False)
 
@@ -92,6 +95,17 @@ class Ledger:
         unseen = last.output.delta() if last.output.unread and last.number != STARTING else View()
         output = Transcript(unseen.head + unseen.tail)
         self.command = Command(self.next_number, text, self.clock(), output)
+        self._last_words = ""
+
+    def typed(self, text: str) -> str:
+        """What to send for a text. Several lines go as one paste to a program that tells pastes from typing.
+
+        It would indent or complete typed lines. Not inside a full-screen program: there, keys are commands.
+        """
+        output, body = self.command.output, text.rstrip("\n")
+        if not output.takes_pastes or output.in_screen or "\n" not in body or _KEYS.search(body):
+            return text
+        return f"\x1b[200~{body}\x1b[201~{text[len(body) :]}"
 
     def heard(self, data: bytes) -> None:
         """Bytes from the terminal."""
@@ -103,8 +117,8 @@ class Ledger:
                 self.command.marked = True
             elif piece.kind == "C" and piece.value == str(self.command.number):
                 self.command.output = Transcript()  # the echo of a command that had to be typed
-            elif piece.kind == "X":
-                self._leave(piece)
+            elif piece.kind == "X" and piece.value.startswith("/"):
+                self._last_words = piece.value
 
     def told(self, data: bytes) -> None:
         """Bytes from the private pipe."""
@@ -118,6 +132,8 @@ class Ledger:
         self.exit_code, self.exit_signal = code, signal
         if self.command.ended is None:
             self.command.ended = self.clock()
+            # Believed only now: a living shell tells its folder on the private pipe.
+            self.cwd = self._last_words or self.cwd
 
     def _end(self, report: Report) -> None:
         self.command.output.add(self._marks.flush())  # half a mark that nothing follows was somebody's output
@@ -125,10 +141,6 @@ class Ledger:
             self.command.output = Transcript()  # greetings of the shell and the terminal
         self.command.report, self.command.ended = report, self.clock()
         self.cwd = report.cwd
-
-    def _leave(self, mark: Mark) -> None:
-        if mark.value.startswith("/"):
-            self.cwd = mark.value
 
     # ---------------------------------------------------------------- what can be said
 
@@ -175,7 +187,9 @@ class Ledger:
             dropped_bytes=view.dropped,
             notes=notes + self._end_notes(),
         )
-        screen = output.last(SCREEN_BYTES) if output.in_screen else b""
+        # A part of what a full-screen program drew can only be shown on what was there before.
+        needs_screen = output.in_screen or (mode == "delta" and view.size > 0)
+        screen = output.last(SCREEN_BYTES) if needs_screen else b""
         return Look(seen, view, screen, (self.rows, self.columns), self.newline_returns, max_chars)
 
     def _end_notes(self) -> tuple[str, ...]:

@@ -158,7 +158,7 @@ class PosixTerminal(WatchedTerminal):
     async def _look(self, mode: Mode, notes: tuple[str, ...] = ()) -> CommandResult:
         if not self.ledger.running:
             self._remove_file()
-        if self.alive and self.ledger.command.output.in_screen:
+        if self.alive and (mode == "delta" or self.ledger.command.output.in_screen):
             flags: int = termios.tcgetattr(self._shell().tty)[1]
             self.ledger.newline_returns = bool(flags & termios.ONLCR)
         return await super()._look(mode, notes)

@@ -132,7 +132,7 @@ class WatchedTerminal(ABC):
         self._attach()
         typed_at = time.monotonic()
         deadline = typed_at + timeout
-        notes = await self._watched(self._type(text, deadline))
+        notes = await self._watched(self._type(self.ledger.typed(text), deadline))
         await self._watched(self._wait(deadline - time.monotonic(), quiet=_QUIET_AFTER_INPUT, since=typed_at))
         return await self._look("delta", notes)
 

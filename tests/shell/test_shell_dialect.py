@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from autopilot_runtime.shell.dialect import DIALECTS, choose, fits_a_line
+from autopilot_runtime.shell.dialect import choose, fits_a_line
 from autopilot_runtime.shell.pool import TerminalPool
 
 if sys.platform == "win32":
@@ -47,15 +44,6 @@ WANT_A_FILE = (
 )
 
 
-@pytest.fixture(params=DIALECTS)
-async def pool(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TerminalPool]:
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    pool = TerminalPool(tmp_path, shell=request.param)
-    yield pool
-    await pool.close()
-
-
 @pytest.mark.parametrize("command", PLAIN)
 def test_plain_words_fit_a_line(command: str) -> None:
     assert fits_a_line(command)
@@ -71,22 +59,22 @@ def test_deciding_takes_no_time() -> None:
     assert not fits_a_line("'" * 499)
 
 
-async def test_a_line_and_a_file_do_the_same(pool: TerminalPool) -> None:
-    await pool.execute("main", "alias say='echo said'; f() { cd /; }")
+async def test_a_line_and_a_file_do_the_same(every_shell: TerminalPool) -> None:
+    await every_shell.execute("main", "alias say='echo said'; f() { cd /; }")
     for command in ("say it", "f; pwd", "false", "x=$x.; echo $x", "no-such-program", "shift 99", "! true | cat"):
         assert fits_a_line(command)
-        line = await pool.execute("main", command)
-        await pool.execute("main", "x=")
-        file = await pool.execute("main", f"{command}\n")
-        await pool.execute("main", "x=")
+        line = await every_shell.execute("main", command)
+        await every_shell.execute("main", "x=")
+        file = await every_shell.execute("main", f"{command}\n")
+        await every_shell.execute("main", "x=")
         assert (line.return_code, line.cwd) == (file.return_code, file.cwd), command
         if line.return_code == 0:
             assert line.output == file.output
 
 
-async def test_a_returned_code_is_the_commands_code(pool: TerminalPool) -> None:
-    assert (await pool.execute("main", "return 3")).return_code == 3
-    assert (await pool.execute("main", "echo $?")).output == "3"
+async def test_a_returned_code_is_the_commands_code(every_shell: TerminalPool) -> None:
+    assert (await every_shell.execute("main", "return 3")).return_code == 3
+    assert (await every_shell.execute("main", "echo $?")).output == "3"
 
 
 def test_the_best_shell_there_is_is_chosen() -> None:
