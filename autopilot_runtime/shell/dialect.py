@@ -70,7 +70,8 @@ class Dialect:
 
     def inline(self, command: str, number: int) -> str:
         """Run a command that fits on the line that says so."""
-        return self._line(f"{self.builtin} eval {shlex.quote(command)}", number)
+        # The backslash: whatever `builtin` may be an alias of.
+        return self._line(f"\\{self.builtin} eval {shlex.quote(command)}", number)
 
     def from_file(self, path: str, number: int) -> str:
         """Run the command in the file at `path`."""

@@ -72,6 +72,12 @@ async def test_a_line_and_a_file_do_the_same(every_shell: TerminalPool) -> None:
             assert line.output == file.output
 
 
+async def test_aliases_of_our_own_words_harm_nothing(every_shell: TerminalPool) -> None:
+    await every_shell.execute("main", "alias builtin=false command=false eval=false printf=false pwd=false")
+    result = await every_shell.execute("main", "cd /; true")
+    assert (result.status, result.return_code, result.cwd) == ("completed", 0, "/")
+
+
 async def test_a_returned_code_is_the_commands_code(every_shell: TerminalPool) -> None:
     assert (await every_shell.execute("main", "return 3")).return_code == 3
     assert (await every_shell.execute("main", "echo $?")).output == "3"
