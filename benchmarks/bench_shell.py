@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -20,15 +21,23 @@ from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.pool import TerminalPool
 
 MEGABYTES = 100
-FLOOD = f"head -c {MEGABYTES}000000 /dev/zero | tr '\\0' x | fold -w 99; echo"
+FLOODS = {
+    "lines of 99": f"head -c {MEGABYTES}000000 /dev/zero | tr '\\0' x | fold -w 99; echo",
+    "lines of one (yes)": f"yes | head -c {MEGABYTES}M",
+}
+SHELLS = {
+    "bash": ["bash", "--noprofile", "--norc", "--noediting", "-i"],
+    "sh": ["sh", "-i"],
+    "zsh": ["zsh", "-f", "-i", "-o", "NO_ZLE", "-o", "NO_PROMPT_SP", "-o", "NO_PROMPT_CR"],
+}
 
 
 class Bare:
-    """bash on a pseudo-terminal and a sentinel: the least that can know when a command ended."""
+    """A shell on a pseudo-terminal and a sentinel: the least that can know when a command ended."""
 
-    def __init__(self) -> None:
-        argv = ["bash", "--noprofile", "--norc", "--noediting", "-i"]
-        self.pty = ptyprocess.PtyProcess.spawn(argv, env=child_environment(os.environ) | {"PS1": ""}, echo=False)
+    def __init__(self, shell: str = "bash") -> None:
+        env = child_environment(os.environ) | {"PS1": ""}
+        self.pty = ptyprocess.PtyProcess.spawn(SHELLS[shell], env=env, echo=False)
         self.run("PS1=")
 
     def run(self, command: str) -> None:
@@ -41,60 +50,39 @@ class Bare:
         self.pty.close(force=True)
 
 
-async def round_trips(count: int) -> None:
-    """`true`, taken in turn so that both meet the same machine."""
-    bare, pool = Bare(), TerminalPool(tempfile.gettempdir())
+async def round_trips(shell: str, command: str, count: int) -> None:
+    """One command over and over, taken in turn so that both meet the same machine."""
+    bare, pool = Bare(shell), TerminalPool(tempfile.gettempdir(), shell=shell)
     await pool.execute("main", "true")
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(count):
         began = time.perf_counter()
-        await pool.execute("main", "true")
-        ours.append(time.perf_counter() - began)
+        await pool.execute("main", command)
+        ours.append((time.perf_counter() - began) * 1e3)
         began = time.perf_counter()
-        bare.run("true")
-        theirs.append(time.perf_counter() - began)
+        bare.run(command)
+        theirs.append((time.perf_counter() - began) * 1e3)
     bare.close()
     await pool.close()
-    report("round trip of true", statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3, "ms", "<= 2 x")
-    print(
-        f"  p95 {sorted(ours)[int(count * 0.95)] * 1e3:.2f} ms, bare {sorted(theirs)[int(count * 0.95)] * 1e3:.2f} ms"
-    )
-    program: list[float] = []
-    bare_program: list[float] = []
-    bare, pool = Bare(), TerminalPool(tempfile.gettempdir())
-    await pool.execute("main", "true")
-    for _ in range(count // 4):
-        began = time.perf_counter()
-        await pool.execute("main", "/bin/true")
-        program.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        bare.run("/bin/true")
-        bare_program.append(time.perf_counter() - began)
-    bare.close()
-    await pool.close()
-    report(
-        "a program (/bin/true)",
-        statistics.median(program) * 1e3,
-        statistics.median(bare_program) * 1e3,
-        "ms",
-        "<= 2 x",
-    )
+    report(f"round trip of {command} in {shell}", statistics.median(ours), statistics.median(theirs), "ms", "<= 2 x")
+    p95 = int(count * 0.95)
+    print(f"  p95 {sorted(ours)[p95]:.2f} ms, bare {sorted(theirs)[p95]:.2f} ms")
 
 
-async def flood() -> None:
+async def flood(kind: str) -> None:
     """Much output, bounded in memory and in what is shown."""
     bare, pool = Bare(), TerminalPool(tempfile.gettempdir())
     await pool.execute("main", "true")
     began = time.perf_counter()
-    result = await pool.execute("main", FLOOD, 120)
+    result = await pool.execute("main", FLOODS[kind], 120)
     ours = time.perf_counter() - began
     began = time.perf_counter()
-    bare.run(FLOOD)
+    bare.run(FLOODS[kind])
     theirs = time.perf_counter() - began
     bare.close()
     await pool.close()
-    report(f"{MEGABYTES} MB of output", MEGABYTES / ours, MEGABYTES / theirs, "MB/s", ">= 0.5 x")
+    report(f"{MEGABYTES} MB of output, {kind}", MEGABYTES / ours, MEGABYTES / theirs, "MB/s", ">= 0.5 x")
     print(f"  {len(result.output):,} characters shown of {result.total_bytes:,} bytes")
 
 
@@ -132,8 +120,12 @@ def report(what: str, ours: float, theirs: float, unit: str, bar: str) -> None:
 
 async def main(*, quick: bool) -> None:
     """All of it."""
-    await round_trips(100 if quick else 1_000)
-    await flood()
+    count = 100 if quick else 1_000
+    for shell in filter(shutil.which, SHELLS):
+        await round_trips(shell, "true", count)
+    await round_trips("bash", "/bin/true", count // 4)
+    for kind in FLOODS:
+        await flood(kind)
     await cycles(40 if quick else 1_000)
 
 

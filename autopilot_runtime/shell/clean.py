@@ -15,6 +15,8 @@ _MOVING = re.compile(r"(?:\x1b\[|\x9b)[0-9;]*[A-HJ-MPSTXdfr@`]|\x1b[78M]")
 _CONTROLS = re.compile(r"[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _ALT_ON = re.compile(rb"\x1b\[\?(?:1049|1047|47)h")
 _ALT_OFF = re.compile(rb"\x1b\[\?(?:1049|1047|47)l")
+_HOME = re.compile(rb"\x1b\[(?:[01]?(?:;[01]?)?)[Hf]")
+_CLEAR = re.compile(rb"\x1b\[2J|\x1b\[H\x1b\[J")
 SCREEN_BYTES = 65_536
 
 
@@ -23,23 +25,30 @@ def readable(view: View, *, screen: bytes, rows: int, columns: int, newline_retu
 
     `screen` is the newest output, older than the view if need be: a full-screen program draws only what changed.
     """
-    head, in_screen = _without_screens(view.head, view.in_screen)
-    if not view.dropped:
-        raw, in_screen = _without_screens(view.head + view.tail, view.in_screen)
-        parts = [plain(raw, rows=rows)]
-    else:
-        # Whether the tail begins inside a screen was decided in the gap; its first switch tells.
-        on, off = _ALT_ON.search(view.tail), _ALT_OFF.search(view.tail)
-        began = (
-            view.ends_in_screen if not (on or off) else on is None or (off is not None and off.start() < on.start())
-        )
-        tail, in_screen = _without_screens(view.tail if began else _from_line(view.tail), began)
-        gap = f"[... {view.dropped:,} bytes left out ...]"
-        parts = [plain(head, rows=rows), gap, plain(tail, rows=rows)]
-    if in_screen:
-        shown = draw(_since_screen(screen), rows=rows, columns=columns, newline_returns=newline_returns)
+    pieces, in_screen = _outside_screens(view)
+    # Some (`top`) draw over the ordinary screen: without what was there before, the newest part means nothing.
+    draws_over = not in_screen and bool(screen) and _draws_over(b"".join(pieces))
+    parts = [] if draws_over else [plain(piece, rows=rows) for piece in pieces]
+    if view.dropped and parts:
+        parts.insert(1, f"[... {view.dropped:,} bytes left out ...]")
+    if in_screen or draws_over:
+        since = _since_clear(screen) if draws_over else _since_screen(screen)
+        shown = draw(since, rows=rows, columns=columns, newline_returns=newline_returns)
         parts.append(f"[screen of a full-screen program, {rows} rows]\n{shown}")
     return "\n".join(part for part in parts if part)
+
+
+def _outside_screens(view: View) -> tuple[list[bytes], bool]:
+    """What was written outside the alternate screen (two pieces around a gap), and whether the end is inside it."""
+    if not view.dropped:
+        raw, in_screen = _without_screens(view.head + view.tail, view.in_screen)
+        return [raw], in_screen
+    head, _ = _without_screens(view.head, view.in_screen)
+    # Whether the tail begins inside a screen was decided in the gap; its first switch tells.
+    on, off = _ALT_ON.search(view.tail), _ALT_OFF.search(view.tail)
+    began = view.ends_in_screen if not (on or off) else on is None or (off is not None and off.start() < on.start())
+    tail, in_screen = _without_screens(view.tail if began else _from_line(view.tail), began)
+    return [head, tail], in_screen
 
 
 def plain(raw: bytes, *, rows: int) -> str:
@@ -75,7 +84,7 @@ def draw(raw: bytes, *, rows: int, columns: int, newline_returns: bool = True) -
     """The screen as a full-screen program left it."""
     screen = Screen(rows, columns, newline_returns=newline_returns)
     screen.feed(_STRINGS.sub("", raw[-SCREEN_BYTES:].decode("utf-8", "replace")))
-    return _CONTROLS.sub("", "\n".join("".join(line).rstrip() for line in screen.lines).rstrip())
+    return _CONTROLS.sub("", screen.shown())
 
 
 def cap(text: str, limit: int) -> tuple[str, int]:
@@ -120,6 +129,15 @@ def _without_screens(raw: bytes, in_screen: bool) -> tuple[bytes, bool]:
 def _since_screen(raw: bytes) -> bytes:
     at = raw.rfind(b"\x1b[?1049h")
     return raw[at:] if at >= 0 else raw
+
+
+def _draws_over(raw: bytes) -> bool:
+    return _HOME.search(raw) is not None and _CLEAR.search(raw) is None
+
+
+def _since_clear(raw: bytes) -> bytes:
+    clears = [match.start() for match in _CLEAR.finditer(raw)]
+    return raw[clears[-1] :] if clears else raw
 
 
 def _from_line(raw: bytes) -> bytes:

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from dataclasses import dataclass
 
 from autopilot_runtime.core.errors import ToolError
 
-# {n} nonce, {r} the descriptor for reports, {t} the descriptor of the terminal, {b} how a builtin is called safely.
+# {n} nonce, {b} how a builtin is called safely.
 #
-# The function tells number, exit code and folder on the private pipe, then marks the place in the output.
+# The function tells number, exit code and folder; it is called with its output on the private pipe.
 # It gives back the command's own code so that `$?` is right for the next one; `set -e` would end the shell.
 _REPORT = (
     "__autopilot_report() {{ "
-    "{{ {b} printf '%s;%s;%s;' {n} \"$1\" \"$2\"; {b} pwd; {b} printf '\\0'; }} >&{r}; "
-    "{b} printf '\\033]633;D;{n};%s\\007' \"$1\" >&{t}; "
+    "{b} printf '%s;%s;%s;' {n} \"$1\" \"$2\"; {b} pwd; {b} printf '\\0'; "
     'case $- in *e*) return 0;; esac; return "$2"; }}\n'
 )
 # On the way out the pipe may be closed to us (we are inside the command): the folder goes through the terminal.
 _GOODBYE = (
     'trap \'case "$PWD" in *[[:cntrl:]]*) ;; *) {b} printf "\\033]633;X;{n};%s\\007" "$PWD" >/dev/tty;; esac\' EXIT\n'
 )
+
+
+# Words, plain variables, closed quotes and what joins commands. Left out is all that a shell searches the end of: one
+# that meets the end of its text there may lose the line after it, too. `exec` and `return` want a file around them.
+_PLAIN = re.compile(
+    r"""(?!-|.*<<|.*\b(?:exec|return)\b)(?:[\w @%+=:,./~*?&|;<>{}#^!-]|'[^']*'|"[^"$`\\!]*"|\$\w|\$[?$#@*-])++""",
+    re.ASCII,
+)
+_LONGEST_LINE = 500
+
+
+def fits_a_line(command: str) -> bool:
+    """Whether a shell does the same with it when it is quoted on a line: then no file need be written for it."""
+    return len(command) <= _LONGEST_LINE and command.isprintable() and _PLAIN.fullmatch(command) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +51,16 @@ class Dialect:
     before: str = ""
     after: str = ""
     source: str = "."
-    # A shell that reads ahead would lose a second line when Ctrl+C empties its input.
-    one_line: bool = False
+    hide: str = "0<&{t} {t}>&- {r}>&-"
+    # Ctrl+C and some faults of a command empty the input of a shell that reads ahead: the report stands on the line
+    # of the command, and is asked for again when it does not come.
+    reads_ahead: bool = False
     # One that must be able to give the terminal back to who had it before.
     leads: bool = False
 
     def setup(self, nonce: str) -> str:
         """What a new shell is told first. The last line is its first report, number 0."""
-        names = {"n": nonce, "r": self.report_fd, "t": self.tty_fd, "b": self.builtin}
+        names = {"n": nonce, "b": self.builtin}
         steps = (
             f"PS1= PS2= PS4='+ '; unset HISTFILE; {self.before}\n",
             _REPORT.format(**names),
@@ -54,15 +70,23 @@ class Dialect:
         )
         return "".join(steps)
 
-    def command(self, path: str, number: int) -> str:
-        """Run the file at `path`: its input is the terminal, and our two descriptors are closed to it."""
-        closed = f"0<&{self.tty_fd} {self.tty_fd}>&- {self.report_fd}>&-"
-        source = f"{self.source} {shlex.quote(path)} {closed}"
-        return source + ("; " if self.one_line else "\n") + self.report(number)
+    def inline(self, command: str, number: int) -> str:
+        """Run a command that fits on the line that says so."""
+        # The backslash: whatever `builtin` may be an alias of.
+        return self._line(f"\\{self.builtin} eval {shlex.quote(command)}", number)
+
+    def from_file(self, path: str, number: int) -> str:
+        """Run the command in the file at `path`."""
+        return self._line(f"{self.source} {shlex.quote(path)}", number)
+
+    def _line(self, run: str, number: int) -> str:
+        # The command's input is the terminal, and our two descriptors are closed to it.
+        hidden = self.hide.format(t=self.tty_fd, r=self.report_fd)
+        return f"{run} {hidden}{'; ' if self.reads_ahead else chr(10)}{self.report(number)}"
 
     def report(self, number: int, *, code: str = '"$?"') -> str:
         """Tell how command `number` ended. Safe to repeat: a second report about it is ignored."""
-        return f"{{ __autopilot_report {number} {code}; }} >/dev/null 2>&1\n"
+        return f"{{ __autopilot_report {number} {code}; }} >&{self.report_fd} 2>/dev/null\n"
 
 
 _BASH = Dialect(
@@ -73,6 +97,7 @@ _BASH = Dialect(
     report_fd=87,
     tty_fd=86,
     before="set +o history; set +H; PROMPT_COMMAND=",
+    hide="0<&{t}- {r}>&-",
     after="readonly -f __autopilot_report\n",
 )
 # Neither reads descriptors of two digits.
@@ -83,9 +108,10 @@ _ZSH = Dialect(
     "builtin",
     report_fd=8,
     tty_fd=7,
-    before="unsetopt BANG_HIST; SAVEHIST=0; HISTSIZE=0",
+    # Without the trap, an interrupted loop of builtins leaves the code of the last one.
+    before="unsetopt BANG_HIST; SAVEHIST=0; HISTSIZE=0; TRAPINT() { return 130; }",
 )
-_SH = Dialect("sh", "sh", ("-i",), "command", report_fd=8, tty_fd=7, source="command .", one_line=True, leads=True)
+_SH = Dialect("sh", "sh", ("-i",), "command", report_fd=8, tty_fd=7, source="command .", reads_ahead=True, leads=True)
 DIALECTS = {dialect.name: dialect for dialect in (_BASH, _ZSH, _SH)}
 
 

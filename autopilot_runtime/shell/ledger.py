@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 from autopilot_runtime.shell.clean import SCREEN_BYTES, cap, readable
-from autopilot_runtime.shell.marks import Mark, MarkDecoder, Report, ReportDecoder
+from autopilot_runtime.shell.marks import MarkDecoder, Report, ReportDecoder
 from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Mode, Status
 from autopilot_runtime.shell.transcript import Transcript, View
 
 STARTING = 0
+_KEYS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # all but tabs and line breaks
 _QUICK_BYTES = 16_384
 
 
@@ -28,11 +31,11 @@ class Command:
     marked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Look:
     """What was seen, before it is made readable: that may be done on another thread."""
 
-    seen: CommandResult
+    seen: Callable[..., CommandResult]
     view: View
     screen: bytes
     size: tuple[int, int]
@@ -47,11 +50,13 @@ class Look:
 
     def result(self) -> CommandResult:
         """The look with its output as text."""
+        if not self.view.size and not self.screen:
+            return self.seen(output="")
         rows, columns = self.size
         text = readable(
             self.view, screen=self.screen, rows=rows, columns=columns, newline_returns=self.newline_returns
         )
-        return replace(self.seen, output=cap(text.strip("\n"), self.max_chars)[0])
+        return self.seen(output=cap(text.strip("\n"), self.max_chars)[0])
 
 
 @dataclass(slots=True)
@@ -69,6 +74,7 @@ class Ledger:
     last_output: float = 0.0
     newline_returns: bool = True
     command: Command = field(init=False)
+    _last_words: str = ""
     _marks: MarkDecoder = field(init=False)
     _reports: ReportDecoder = field(init=False)
 
@@ -78,13 +84,28 @@ class Ledger:
 
     # ---------------------------------------------------------------- what comes in
 
-    def begin(self, text: str) -> int:
+    @property
+    def next_number(self) -> int:
+        """What the next command will be called."""
+        return self.command.number + 1
+
+    def begin(self, text: str) -> None:
         """A command starts. What arrived unseen since the last one stays in front of its output."""
         last = self.command
-        first = last.output.delta() if last.number != STARTING else View(b"", 0, b"")
-        output = Transcript(first.head + first.tail)
-        self.command = Command(last.number + 1, text, self.clock(), output)
-        return self.command.number
+        unseen = last.output.delta() if last.output.unread and last.number != STARTING else View()
+        output = Transcript(unseen.head + unseen.tail)
+        self.command = Command(self.next_number, text, self.clock(), output)
+        self._last_words = ""
+
+    def typed(self, text: str) -> str:
+        """What to send for a text. Several lines go as one paste to a program that tells pastes from typing.
+
+        It would indent or complete typed lines. Not inside a full-screen program: there, keys are commands.
+        """
+        output, body = self.command.output, text.rstrip("\n")
+        if not output.takes_pastes or output.in_screen or "\n" not in body or _KEYS.search(body):
+            return text
+        return f"\x1b[200~{body}\x1b[201~{text[len(body) :]}"
 
     def heard(self, data: bytes) -> None:
         """Bytes from the terminal."""
@@ -93,19 +114,17 @@ class Ledger:
             if isinstance(piece, bytes):
                 self.command.output.add(piece)
             elif piece.kind == "D" and piece.value == str(self.command.number):
-                self._mark()
+                self.command.marked = True
             elif piece.kind == "C" and piece.value == str(self.command.number):
                 self.command.output = Transcript()  # the echo of a command that had to be typed
-            elif piece.kind == "X":
-                self._leave(piece)
+            elif piece.kind == "X" and piece.value.startswith("/"):
+                self._last_words = piece.value
 
     def told(self, data: bytes) -> None:
         """Bytes from the private pipe."""
         for report in self._reports.feed(data):
             if report.number == self.command.number and self.command.report is None:
-                self.command.report = report
-                self.cwd = report.cwd
-                self._settle()
+                self._end(report)
 
     def exited(self, code: int | None, signal: str = "") -> None:
         """The shell is gone."""
@@ -113,25 +132,15 @@ class Ledger:
         self.exit_code, self.exit_signal = code, signal
         if self.command.ended is None:
             self.command.ended = self.clock()
+            # Believed only now: a living shell tells its folder on the private pipe.
+            self.cwd = self._last_words or self.cwd
 
-    def _mark(self) -> None:
-        if self.command.number == STARTING:
+    def _end(self, report: Report) -> None:
+        self.command.output.add(self._marks.flush())  # half a mark that nothing follows was somebody's output
+        if report.number == STARTING:
             self.command.output = Transcript()  # greetings of the shell and the terminal
-        self.command.marked = True
-        self._settle()
-
-    def _leave(self, mark: Mark) -> None:
-        if mark.value.startswith("/"):
-            self.cwd = mark.value
-
-    def _settle(self) -> None:
-        if self.command.report is not None and self.command.marked and self.command.ended is None:
-            self.command.ended = self.clock()
-
-    def settle_unmarked(self) -> None:
-        """The report came but its mark in the output did not (something emptied the terminal): believe the report."""
-        self.command.marked = True
-        self._settle()
+        self.command.report, self.command.ended = report, self.clock()
+        self.cwd = report.cwd
 
     # ---------------------------------------------------------------- what can be said
 
@@ -142,11 +151,6 @@ class Ledger:
     @property
     def running(self) -> bool:
         return self.command.ended is None
-
-    @property
-    def awaits_mark(self) -> bool:
-        """The shell said the command is over, but not all of its output has been read."""
-        return self.running and self.command.report is not None
 
     @property
     def status(self) -> Status:
@@ -170,21 +174,23 @@ class Ledger:
         output = self.command.output
         view = output.delta() if mode == "delta" else output.full()
         output.mark_read()
-        result = CommandResult(
+        seen = partial(
+            CommandResult,
             session_id=self.name,
             status=self.status,
             return_code=self.return_code,
             cwd=self.cwd,
             elapsed=self.elapsed(),
-            output="",
             mode=mode,
             number=self.command.number,
             total_bytes=output.total,
             dropped_bytes=view.dropped,
             notes=notes + self._end_notes(),
         )
-        screen = output.last(SCREEN_BYTES) if output.in_screen else b""
-        return Look(result, view, screen, (self.rows, self.columns), self.newline_returns, max_chars)
+        # A part of what a full-screen program drew can only be shown on what was there before.
+        needs_screen = output.in_screen or (mode == "delta" and view.size > 0)
+        screen = output.last(SCREEN_BYTES) if needs_screen else b""
+        return Look(seen, view, screen, (self.rows, self.columns), self.newline_returns, max_chars)
 
     def _end_notes(self) -> tuple[str, ...]:
         if self.status != "exited":

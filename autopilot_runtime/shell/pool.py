@@ -23,7 +23,7 @@ from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandRe
 from autopilot_runtime.shell.tree import kill_tree
 
 MAIN = "main"
-_MOST_TERMINALS = 32
+_MOST_TERMINALS = 128
 
 
 class TerminalPool:
@@ -183,11 +183,14 @@ class TerminalPool:
             raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
         self._count += 1
         marker = f"{self._id}/{self._count}"
+        others = len(self._opening)
         self._opening.add(session_id)
         try:
             wall = self._wall if self._wall is not None else await asyncio.to_thread(self._ground)
             cwd = cwd if wall.has_folder(cwd) else self.work_dir
             terminal = self._make(session_id, cwd, shell, marker=marker, wall=wall)
+            for _ in range(others):  # a fork takes milliseconds: one a turn of the loop, however many are asked for
+                await asyncio.sleep(0)
             await terminal.start()
         finally:
             self._opening.discard(session_id)

@@ -49,7 +49,11 @@ class Screen:
 
     def text(self) -> str:
         """Everything that scrolled off and is on the screen, without trailing blanks."""
-        return "\n".join([*self.scrolled, *map(_joined, self.lines)]).rstrip()
+        return "\n".join([*self.scrolled, self.shown()]).rstrip()
+
+    def shown(self) -> str:
+        """What is on the screen."""
+        return "\n".join(map(_joined, self.lines)).rstrip()
 
     # ---------------------------------------------------------------- writing
 

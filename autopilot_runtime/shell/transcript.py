@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 HEAD = 65_536
 TAIL = 196_608
-_ALT = re.compile(rb"\x1b\[\?(?:1049|1047|47)([hl])")
-_ALT_LONGEST = 8
+_MODE = re.compile(rb"\x1b\[\?(1049|1047|47|2004)([hl])")
+_MODE_LONGEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +18,16 @@ class View:
     `in_screen` and `ends_in_screen` say whether a full-screen program owned the terminal where it begins and ends.
     """
 
-    head: bytes
-    dropped: int
-    tail: bytes
+    head: bytes = b""
+    dropped: int = 0
+    tail: bytes = b""
     in_screen: bool = False
     ends_in_screen: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are to show."""
+        return len(self.head) + len(self.tail)
 
 
 class Transcript:
@@ -31,6 +36,7 @@ class Transcript:
     def __init__(self, first: bytes = b"", *, in_screen: bool = False) -> None:
         self.total = 0
         self.in_screen = in_screen
+        self.takes_pastes = False
         self._head = bytearray()
         self._tail = bytearray()
         self._seen = 0
@@ -53,15 +59,18 @@ class Transcript:
             self._tail += rest
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
-        self._follow_screen(data)
+        self._follow_modes(data)
 
-    def _follow_screen(self, data: bytes) -> None:
+    def _follow_modes(self, data: bytes) -> None:
         text = self._carry + data
         if b"\x1b" in text:
-            for match in _ALT.finditer(text):
-                self.in_screen = match[1] == b"h"
+            for match in _MODE.finditer(text):
+                if match[1] == b"2004":
+                    self.takes_pastes = match[2] == b"h"
+                else:
+                    self.in_screen = match[2] == b"h"
         # One byte less than the longest switch: a whole one is never seen twice.
-        self._carry = text[-(_ALT_LONGEST - 1) :]
+        self._carry = text[-(_MODE_LONGEST - 1) :]
 
     @property
     def unread(self) -> int:

@@ -12,24 +12,23 @@ import contextlib
 import shutil
 import subprocess
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from autopilot_runtime.confine.wall import Wall
 from autopilot_runtime.core.errors import MissingExtra, ToolError
-from autopilot_runtime.shell.ledger import Ledger
-from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Mode, TerminalState
+from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS
+from autopilot_runtime.shell.watch import WatchedTerminal
 
 _START_SECONDS = 30.0
-_QUIET_AFTER_INPUT = 0.4
-_QUIET_WHILE_READING = 2.0
+_STARTING = 0
 
 
 @dataclass(frozen=True, slots=True)
 class WindowsDialect:
-    """How one shell of Windows is started and told to run a file. `{mark}`, `{end}`: files of the private folder."""
+    """How one shell of Windows is started and told to run a file. In `line`: the names of files, see `tell`."""
 
     name: str
     programs: tuple[str, ...]
@@ -38,6 +37,22 @@ class WindowsDialect:
     prologue: str
     line: str
     setup: str = ""
+    doubled: str = ""  # what a quoted name must have twice
+
+    def tell(self, command: str, number: int, *, folder: Path, nonce: str) -> tuple[dict[Path, str], str]:
+        """The files to write for a command, and the line to type then.
+
+        The line shows `begin` (a mark), runs `path`, writes exit code and folder to `end`, and shows `mark`.
+        """
+        names = {kind: folder / f"{number}.{kind}" for kind in ("begin", "mark", "end")}
+        names |= {"path": folder / f"{number}{self.suffix}", "report": folder / "report.cmd"}
+        files = {
+            names["path"]: self.prologue + command.replace("\r\n", "\n").replace("\n", "\r\n"),
+            names["begin"]: f"\x1b]633;C;{nonce};{number}\x07",
+            names["mark"]: f"\x1b]633;D;{nonce};{number}\x07",
+        }
+        quoted = {kind: str(name).replace(self.doubled or "\0", self.doubled * 2) for kind, name in names.items()}
+        return files, self.line.format(**quoted)
 
 
 _POWERSHELL = WindowsDialect(
@@ -45,8 +60,9 @@ _POWERSHELL = WindowsDialect(
     ("pwsh.exe", "powershell.exe"),
     "-NoLogo -NoProfile -NoExit",
     ".ps1",
-    prologue="",
-    setup="Remove-Module PSReadLine -ErrorAction Ignore; function prompt {{ '' }}; "
+    doubled="'",
+    prologue="\ufeff",  # PowerShell 5 takes a file without this signature for the old code page
+    setup="Remove-Module PSReadLine -ErrorAction Ignore; function prompt { '' }; "
     "[Console]::OutputEncoding = [Text.UTF8Encoding]::new()\r",
     line="[Console]::Write([IO.File]::ReadAllText('{begin}')); $global:LASTEXITCODE = 0; . '{path}'; "
     "$__ok = $?; [IO.File]::WriteAllText('{end}', "
@@ -65,7 +81,13 @@ _REPORT_CMD = '@set "__autopilot_code=%errorlevel%"\r\n@>"%~1" echo %__autopilot
 WINDOWS_DIALECTS = {"powershell": _POWERSHELL, "cmd": _CMD}
 
 
-class WindowsTerminal:
+def report_of(text: str) -> tuple[int, str]:
+    """Exit code and folder from what a shell wrote to its `end` file."""
+    code, _, cwd = text.lstrip("\ufeff").strip().partition(";")
+    return int(code) & 0xFFFFFFFF if code.lstrip("-").isdigit() else 1, cwd
+
+
+class WindowsTerminal(WatchedTerminal):
     """See `Terminal`."""
 
     def __init__(
@@ -82,44 +104,21 @@ class WindowsTerminal:
     ) -> None:
         if shell is not None and shell not in WINDOWS_DIALECTS:
             raise ToolError(f"There is no shell {shell!r} on this system. Use one of: {', '.join(WINDOWS_DIALECTS)}.")
-        self.name = name
         self.dialect = WINDOWS_DIALECTS[shell or "powershell"]
-        self.shell = self.dialect.name
-        self.pid: int | None = None
-        self.max_chars = max_chars
-        self.ledger = Ledger(name, cwd, time.monotonic, rows=size[0], columns=size[1])
+        super().__init__(name, self.dialect.name, cwd=cwd, size=size, max_chars=max_chars)
         self._env = dict(env)
         self._files = run_dir / marker.rpartition("/")[2]
         self._pty: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._ended = asyncio.Event()
-        self._killed = False
 
     @property
-    def cwd(self) -> str:
-        return self.ledger.cwd
+    def _has_shell(self) -> bool:
+        return self._pty is not None
 
-    @property
-    def alive(self) -> bool:
-        return self._pty is not None and not self.ledger.gone and not self._killed
-
-    @property
-    def running(self) -> bool:
-        return self.alive and self.ledger.running
-
-    def state(self) -> TerminalState:
-        """One line of the status block."""
-        status: Literal["idle", "running", "exited"] = "exited" if not self.alive else "idle"
-        if self.running:
-            return TerminalState(
-                self.name, self.pid, "running", self.cwd, self.shell, self.ledger.command.text, self.ledger.elapsed()
-            )
-        return TerminalState(self.name, self.pid, status, self.cwd, self.shell)
-
-    # ---------------------------------------------------------------- what can be asked of it
+    # ---------------------------------------------------------------- starting and ending
 
     async def start(self) -> None:
         """Bring the shell up."""
+        self._check_folder(Wall())
         program = next(filter(None, map(shutil.which, self.dialect.programs)), None)
         if program is None:
             raise ToolError(f"The shell {self.shell} is not installed.")
@@ -132,98 +131,44 @@ class WindowsTerminal:
         self.pid = int(self._pty.pid)
         self._attach()
         threading.Thread(target=self._serve, name=f"autopilot-terminal-{self.name}", daemon=True).start()
-        self._pty.write(self.dialect.setup.format())
-        self._type_command("", 0)
-        await self._wait(_START_SECONDS)
-        if self.ledger.running or self.ledger.gone:
-            await self.close()
-            raise ToolError(f"The shell {program} did not start.")
+        self._pty.write(self.dialect.setup)
+        self._give("", _STARTING)
+        await self._started(program, _START_SECONDS)
 
-    async def run(self, command: str, *, timeout: float) -> CommandResult:
-        """Run a command and wait for its end, at most `timeout` seconds. Cancelling kills all it started."""
-        if self.running:
-            raise ToolError(
-                f"Terminal {self.name!r} is still running: {self.ledger.command.text[:80]}. Use read_output to wait, "
-                'send_input to answer it ("\\x03" interrupts), or execute in another terminal (new_terminal=True).'
-            )
-        if "\0" in command:
-            raise ToolError("A command cannot contain a NUL character; nothing was run.")
-        self._attach()
-        self._ended.clear()
-        self._type_command(command, self.ledger.begin(command))
-        with self._killing_when_cancelled():
-            await self._wait(timeout)
-        return await self._look("new")
+    def _set_size(self, rows: int, columns: int) -> None:
+        self._pty.set_size(columns, rows)
 
-    async def read(self, *, timeout: float) -> CommandResult:
-        """New output of the newest command; all of it when there is nothing new and it has ended."""
-        self._attach()
-        if self.running:
-            with self._killing_when_cancelled():
-                await self._wait(timeout, quiet=_QUIET_WHILE_READING)
-        elif not self.ledger.command.output.unread:
-            return await self._look("full")
-        return await self._look("delta")
-
-    async def send(self, text: str, *, timeout: float) -> CommandResult:
-        """Type into the running command, and see what it answers."""
-        if not self.running:
-            raise ToolError(
-                f"Nothing is running in terminal {self.name!r}, so nothing would read that. Use execute for commands."
-            )
-        self._attach()
-        self._pty.write(text.replace("\n", "\r"))
-        with self._killing_when_cancelled():
-            await self._wait(timeout, quiet=_QUIET_AFTER_INPUT)
-        return await self._look("delta")
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Tell the programs in it about a new size."""
-        self.ledger.rows, self.ledger.columns = rows, columns
-        if self.alive:
-            self._pty.set_size(columns, rows)
-
-    def kill(self) -> None:
-        """End the shell and everything it started, now."""
-        living = self.pid is not None and not self.ledger.gone
-        self._killed = True
+    def _end_tree(self, *, living: bool) -> None:
         if living:
             subprocess.run(["taskkill", "/PID", str(self.pid), "/T", "/F"], capture_output=True, check=False)
+            self._pty.cancel_io()  # the reading thread has nothing to wait for
 
-    async def close(self) -> None:
-        """Kill, and give everything back."""
-        await asyncio.to_thread(self.kill)
-        if self._pty is None:
-            return
-        self._pty.cancel_io()
-        deadline = time.monotonic() + _START_SECONDS
-        while not self.ledger.gone and time.monotonic() < deadline:
-            self._ended.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), 0.05)
+    def _check_exit(self) -> None:
+        """The reading thread tells."""
+
+    def _release(self) -> None:
         self._pty = None
         shutil.rmtree(self._files, ignore_errors=True)
 
-    # ---------------------------------------------------------------- telling the shell
+    # ---------------------------------------------------------------- writing
 
-    def _type_command(self, command: str, number: int) -> None:
-        path = self._files / f"{number}{self.dialect.suffix}"
-        begin, mark, end = (self._files / f"{number}.{kind}" for kind in ("begin", "mark", "end"))
-        # PowerShell 5 takes a file without this signature for the old code page.
-        text = "\ufeff" + command if self.dialect is _POWERSHELL else self.dialect.prologue + command
-        path.write_text(text.replace("\r\n", "\n").replace("\n", "\r\n"), encoding="utf-8", newline="")
-        begin.write_bytes(f"\x1b]633;C;{self.ledger.nonce};{number}\x07".encode())
-        mark.write_bytes(f"\x1b]633;D;{self.ledger.nonce};{number}\x07".encode())
-        names = {"path": path, "begin": begin, "mark": mark, "end": end, "report": self._files / "report.cmd"}
-        quoted = {key: str(value).replace("'", "''") for key, value in names.items()}
-        self._pty.write(self.dialect.line.format(**quoted))
+    def _give(self, command: str, number: int) -> None:
+        files, line = self.dialect.tell(command, number, folder=self._files, nonce=self.ledger.nonce)
+        try:
+            for path, text in files.items():
+                path.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+        except OSError as error:
+            raise ToolError(f"The command could not be handed to the shell: {error}; nothing was run.") from error
+        self._pty.write(line)
 
-    # ---------------------------------------------------------------- hearing it
+    async def _type(self, text: str, deadline: float) -> tuple[str, ...]:
+        self._pty.write(text.replace("\n", "\r"))
+        return ()
+
+    # ---------------------------------------------------------------- reading
 
     def _attach(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._ended = loop, asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     def _serve(self) -> None:
         """The reading thread: everything it hears is told to the loop."""
@@ -248,41 +193,14 @@ class WindowsTerminal:
                 self._read_report(ledger.command.number)
         else:
             ledger.exited(1 if what is None else what)
-        if not ledger.running:
-            self._ended.set()
+        self._wake_if_ended()
 
     def _read_report(self, number: int) -> None:
         with contextlib.suppress(FileNotFoundError):  # a mark nobody of ours wrote
-            code, _, cwd = (self._files / f"{number}.end").read_text("utf-8", "replace").strip().partition(";")
-            exit_code = int(code) & 0xFFFFFFFF if code.lstrip("-").isdigit() else 1
-            self.ledger.told(f"{self.ledger.nonce};{number};{exit_code};{cwd}\n\0".encode())
+            code, cwd = report_of((self._files / f"{number}.end").read_text("utf-8", "replace"))
+            self.ledger.told(f"{self.ledger.nonce};{number};{code};{cwd}\n\0".encode())
             for file in self._files.glob(f"{number}.*"):
                 file.unlink(missing_ok=True)
-
-    async def _wait(self, timeout: float, *, quiet: float | None = None) -> None:
-        deadline = began = time.monotonic()
-        deadline += max(timeout, 0.0)
-        while self.ledger.running and (now := time.monotonic()) < deadline:
-            step = deadline - now
-            if quiet is not None:
-                left = max(self.ledger.last_output, began) + quiet - now
-                if self.ledger.command.output.unread and left <= 0:
-                    return
-                step = min(step, left if left > 0 else quiet)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), max(step, 0.001))
-
-    @contextlib.contextmanager
-    def _killing_when_cancelled(self) -> Iterator[None]:
-        try:
-            yield
-        except asyncio.CancelledError:
-            self.kill()
-            raise
-
-    async def _look(self, mode: Mode) -> CommandResult:
-        look = self.ledger.look(mode, max_chars=self.max_chars)
-        return await asyncio.to_thread(look.result) if look.takes_time else look.result()
 
 
 def _pseudo_console(columns: int, rows: int) -> Any:

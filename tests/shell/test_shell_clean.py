@@ -117,6 +117,23 @@ def test_a_full_screen_program_shows_its_screen_while_it_runs_and_nothing_after(
     assert readable(transcript.full(), screen=b"", rows=3, columns=20) == "before\nafter\n"
 
 
+def test_a_program_that_draws_over_the_ordinary_screen_shows_all_of_it() -> None:
+    transcript = Transcript(b"before\n\x1b[H\x1b[2Jtop 1\ncpu 7%\nlist\n")
+    assert readable(transcript.full(), screen=b"", rows=5, columns=20) == "top 1\ncpu 7%\nlist\n"
+    transcript.mark_read()
+    transcript.add(b"\x1b[Htop 2\x1b[2;5H9")
+    shown = readable(transcript.delta(), screen=transcript.last(1_000), rows=5, columns=20)
+    assert shown == "[screen of a full-screen program, 5 rows]\ntop 2\ncpu 9%\nlist"
+
+
+def test_what_was_written_after_clearing_is_all_shown() -> None:
+    lines = "".join(f"line {n}\n" for n in range(200))
+    transcript = Transcript(b"seen\n")
+    transcript.mark_read()
+    transcript.add(b"\x1b[H\x1b[2J" + lines.encode())
+    assert readable(transcript.delta(), screen=transcript.last(10_000), rows=5, columns=20).endswith(lines)
+
+
 def test_a_transcript_keeps_head_and_tail_and_tells_the_gap() -> None:
     transcript = Transcript()
     for n in range(100_000):

@@ -14,33 +14,38 @@ from autopilot_runtime.confine.wall import Kind, Wall
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.terminal import Terminal
 from tests.confine.walls import opener
-from tests.contracts.terminal_contract import TerminalContract
+from tests.contracts.terminal_contract import CMD, POWERSHELL, PosixShellContract, TerminalContract
 
 if sys.platform == "win32":
-    pytest.skip("POSIX terminals", allow_module_level=True)
+    from autopilot_runtime.shell.windows import WINDOWS_DIALECTS
+    from autopilot_runtime.shell.windows import WindowsTerminal as SystemTerminal
 
-from autopilot_runtime.shell.posix import PosixTerminal
+    PROGRAMS = {name: dialect.programs for name, dialect in WINDOWS_DIALECTS.items()}
+else:
+    from autopilot_runtime.shell.posix import PosixTerminal as SystemTerminal
+
+    PROGRAMS = {name: (name,) for name in ("bash", "zsh", "sh")}
 
 
-class OnPosix(TerminalContract):
-    shell = "bash"
+class OnThisSystem:
+    shell = ""
     wall: Kind = "none"
 
     @pytest.fixture
     async def terminal(self, tmp_path: Path) -> AsyncIterator[Terminal]:
-        if shutil.which(self.shell) is None:
-            pytest.skip(f"{self.shell} is not installed")
+        if not any(map(shutil.which, PROGRAMS.get(self.shell, ()))):
+            pytest.skip(f"{self.shell} is not a shell of this system, or not installed")
         run_dir = tmp_path.parent / f"{tmp_path.name}-run"
         run_dir.mkdir(mode=0o700)
         wall = Wall() if self.wall == "none" else opener(self.wall, tmp_path)([str(run_dir)])
-        terminal = PosixTerminal(
+        terminal = SystemTerminal(
             "main",
             cwd=str(tmp_path),
             env=wall.env(child_environment(os.environ)),
             run_dir=run_dir,
             marker=f"test{os.urandom(6).hex()}/1",
             shell=self.shell,
-            wall=wall,
+            **({} if sys.platform == "win32" else {"wall": wall}),
         )
         await terminal.start()
         yield terminal
@@ -49,21 +54,20 @@ class OnPosix(TerminalContract):
         assert not list(run_dir.iterdir()) or not terminal.alive
 
 
-class TestBash(OnPosix):
+class TestBash(OnThisSystem, PosixShellContract):
     shell = "bash"
 
 
-class TestBashBehindBubblewrap(OnPosix):
+class TestBashBehindBubblewrap(TestBash):
     wall: Kind = "bwrap"
 
 
-class TestBashBehindLandlock(OnPosix):
+class TestBashBehindLandlock(TestBash):
     wall: Kind = "landlock"
 
 
-class TestZsh(OnPosix):
+class TestZsh(OnThisSystem, PosixShellContract):
     shell = "zsh"
-    interrupted = (130, 0)  # a loop of builtins leaves the code of the last one
 
 
 class TestZshBehindBubblewrap(TestZsh):
@@ -74,7 +78,7 @@ class TestZshBehindLandlock(TestZsh):
     wall: Kind = "landlock"
 
 
-class TestSh(OnPosix):
+class TestSh(OnThisSystem, PosixShellContract):
     shell = "sh"
 
 
@@ -84,3 +88,13 @@ class TestShBehindBubblewrap(TestSh):
 
 class TestShBehindLandlock(TestSh):
     wall: Kind = "landlock"
+
+
+class TestPowerShell(OnThisSystem, TerminalContract):
+    shell = "powershell"
+    words = POWERSHELL
+
+
+class TestCmd(OnThisSystem, TerminalContract):
+    shell = "cmd"
+    words = CMD

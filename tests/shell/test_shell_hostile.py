@@ -35,18 +35,15 @@ async def pool(tmp_path: Path) -> AsyncIterator[TerminalPool]:
     await pool.close()
 
 
-async def test_output_cannot_fake_an_end_a_code_or_a_folder(pool: TerminalPool, tmp_path: Path) -> None:
+async def test_output_cannot_fake_an_end_a_code_or_a_folder(every_shell: TerminalPool, tmp_path: Path) -> None:
     (tmp_path / "fakes").write_text("".join(FAKES))
-    for shell in ("bash", "sh"):
-        first = await pool.execute(
-            shell, 'printf "$(cat fakes)"; read x; (exit 9)', 0.3, new_terminal=True, shell=shell
-        )
-        assert first.status == "running"
-        last = await pool.send_input(shell, "\n", LONG)
-        assert (last.status, last.return_code, last.cwd) == ("completed", 9, str(tmp_path))
+    first = await every_shell.execute("main", 'printf "$(cat fakes)"; read x; (exit 9)', 0.3)
+    assert first.status == "running"
+    last = await every_shell.send_input("main", "\n", LONG)
+    assert (last.status, last.return_code, last.cwd) == ("completed", 9, str(tmp_path))
 
 
-async def test_a_program_inherits_no_way_to_speak_for_the_shell(pool: TerminalPool, tmp_path: Path) -> None:
+async def test_a_program_inherits_no_way_to_speak_for_the_shell(every_shell: TerminalPool, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         "import os\n"
         "for fd in range(3, 1024):\n"
@@ -55,8 +52,10 @@ async def test_a_program_inherits_no_way_to_speak_for_the_shell(pool: TerminalPo
         "    print('open', fd)\n"
         "print('nonce', any('633' in value for value in os.environ.values()))\n"
     )
-    result = await pool.execute("main", f"{sys.executable} program.py", LONG)
-    assert result.output == "nonce False"
+    for command in (f"{sys.executable} program.py", f"echo quoted in a file >&2\n{sys.executable} program.py"):
+        result = await every_shell.execute("main", command, LONG)
+        assert result.output.splitlines()[-1] == "nonce False"
+        assert "open" not in result.output
 
 
 async def test_a_program_cannot_steal_the_shells_next_command(pool: TerminalPool) -> None:
@@ -76,6 +75,11 @@ async def test_an_old_mark_shown_again_ends_nothing(pool: TerminalPool, tmp_path
     assert (await pool.send_input("main", "\n", LONG)).return_code == 4
 
 
+async def test_half_a_mark_does_not_reach_into_the_next_command(pool: TerminalPool) -> None:
+    assert (await pool.execute("main", r"printf 'a\033]633;D;'")).output == "a"
+    assert (await pool.execute("main", "printf b")).output == "b"
+
+
 async def test_nothing_that_acts_on_a_terminal_is_left(pool: TerminalPool) -> None:
     result = await pool.execute(
         "main", r"printf '\033]52;c;cm0=\007a\033]0;t\007b\033[31mc\033[0m\033P1\033\\d\033[6n\033c'"
@@ -91,9 +95,11 @@ async def test_the_name_of_a_terminal_is_a_name(pool: TerminalPool) -> None:
 
 
 async def test_command_files_are_private_and_go_away(pool: TerminalPool) -> None:
-    await pool.execute("main", "read x", 0)
+    await pool.execute("main", "true")
     folder = pool._run_dir
     assert folder is not None
+    assert not list(folder.iterdir()), "what fits on a line needs no file"
+    await pool.execute("main", "read x\ntrue", 0)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     (file,) = folder.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -114,16 +120,16 @@ async def test_the_keys_of_the_host_stay_with_the_host(tmp_path: Path, monkeypat
 
 
 async def test_functions_and_settings_of_the_host_do_not_reach_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "rc").write_text("echo rc-was-read\n")
-    for name in ("BASH_ENV", "ENV", "ZDOTDIR"):
-        monkeypatch.setenv(name, str(tmp_path / "rc"))
+    for name in ("rc", ".zshenv", ".zshrc"):
+        (tmp_path / name).write_text("echo rc-was-read\n")
+    for name, value in {"BASH_ENV": "rc", "ENV": "rc", "ZDOTDIR": "."}.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
     monkeypatch.setenv("BASH_FUNC_pwd%%", "() { echo /evil; }")
-    pool = TerminalPool(tmp_path)
-    for shell in ("bash", "sh"):
-        result = await pool.execute(shell, "echo clean", new_terminal=True, shell=shell)
-        assert (result.output, result.cwd) == ("clean", str(tmp_path))
+    pool = TerminalPool(tmp_path, shell=shell)
+    result = await pool.execute("main", "echo clean")
+    assert (result.output, result.cwd) == ("clean", str(tmp_path))
     await pool.close()
 
 

@@ -16,28 +16,12 @@ import pytest
 from autopilot_runtime.confine.wall import Launch, Wall
 from autopilot_runtime.core.errors import RuntimeClosed, ToolError
 from autopilot_runtime.shell.pool import TerminalPool
-from autopilot_runtime.shell.terminal import CommandResult
+from tests.shell.watching import LONG, until
 
 if sys.platform == "win32":
     pytest.skip("POSIX shells", allow_module_level=True)
 
-LONG = 20.0
 PYTHON = sys.executable
-TUI = """
-import curses
-
-def main(screen):
-    curses.curs_set(0)
-    screen.addstr(3, 10, "middle")
-    screen.addstr(0, 0, "top")
-    screen.refresh()
-    screen.addstr(3, 10, "key " + screen.getkey() + "  ")
-    screen.refresh()
-    screen.getkey()
-
-curses.wrapper(main)
-print("left")
-"""
 
 
 @pytest.fixture
@@ -45,26 +29,6 @@ async def pool(tmp_path: Path) -> AsyncIterator[TerminalPool]:
     pool = TerminalPool(tmp_path)
     yield pool
     await pool.close()
-
-
-async def until(pool: TerminalPool, name: str, text: str, first: CommandResult | None = None) -> str:
-    """All that is seen of a command until `text` is in it."""
-    seen = first.output if first else ""
-    async with asyncio.timeout(LONG):
-        while text not in seen:
-            look = await pool.read_output(name, 0.2)
-            seen = seen + "\n" + look.output if look.mode == "delta" else look.output
-            await asyncio.sleep(0 if look.status == "running" else 0.005)
-    return seen
-
-
-async def screen(pool: TerminalPool, keys: str, wanted: str) -> str:
-    """Type into a full-screen program until its screen is as wanted."""
-    look = await pool.send_input("main", keys, 2)
-    async with asyncio.timeout(LONG):
-        while wanted not in look.output:
-            look = await pool.read_output("main", 0.2)
-    return look.output
 
 
 async def test_nothing_starts_before_the_first_command(pool: TerminalPool, tmp_path: Path) -> None:
@@ -158,30 +122,6 @@ async def test_a_time_out_is_a_number_of_seconds(pool: TerminalPool, timeout: ob
         await pool.execute("main", "true", timeout)  # type: ignore[arg-type]
 
 
-async def test_output_of_a_background_job_is_seen_later(pool: TerminalPool, tmp_path: Path) -> None:
-    fifo = tmp_path / "go"
-    os.mkfifo(fifo)
-    assert (await pool.execute("main", "(read x <go; echo from behind) &")).status == "completed"
-    await pool.execute("main", "echo > go")
-    assert "from behind" in await until(pool, "main", "from behind")
-    assert "usable" in (await pool.execute("main", "echo usable")).output.splitlines()
-
-
-async def test_a_python_repl_answers(pool: TerminalPool) -> None:
-    first = await pool.execute("main", f"{PYTHON} -q -i", 0.2)
-    await until(pool, "main", ">>>", first)
-    assert "42" in (await pool.send_input("main", "6 * 7\n", 3)).output
-    assert (await pool.send_input("main", "\x04", LONG)).status == "completed"
-
-
-async def test_a_hidden_password_is_read_and_not_echoed(pool: TerminalPool) -> None:
-    first = await pool.execute("main", "read -r -s -p 'Password: ' p; echo; echo \"length ${#p}\"", 0.2)
-    await until(pool, "main", "Password:", first)
-    result = await pool.send_input("main", "hunter22\n", LONG)
-    assert "length 8" in result.output
-    assert "hunter22" not in result.output
-
-
 async def test_ctrl_c_works_although_the_host_ignores_it(tmp_path: Path) -> None:
     script = """
 import asyncio, signal, sys
@@ -223,36 +163,9 @@ async def test_unread_output_survives_any_number_of_looks(pool: TerminalPool) ->
     assert [line for line in full.output.splitlines() if line] == [f"n{n}" for n in range(1, 601)]
 
 
-async def test_a_hundred_megabytes_are_bounded(pool: TerminalPool) -> None:
-    result = await pool.execute("main", "head -c 100000000 /dev/zero | tr '\\0' x | fold -w 120; echo; echo end", 60)
-    assert result.status == "completed"
-    assert result.total_bytes > 100_000_000
-    assert len(result.output) < 64_000
-    assert result.output.endswith("\nend")
-    assert "left out" in result.output
-    assert (await pool.execute("main", "echo usable")).output == "usable"
-
-
-async def test_binary_output_and_an_endless_line_are_safe(pool: TerminalPool) -> None:
-    result = await pool.execute(
-        "main", "head -c 300000 /dev/urandom; head -c 1000000 /dev/zero | tr '\\0' y; echo; echo end", LONG
-    )
-    assert result.status == "completed"
-    assert result.output.endswith("\nend")
-    assert len(result.output) < 64_000
-    assert "\x1b" not in result.output
-    assert (await pool.execute("main", "echo usable")).output.endswith("usable")
-
-
 async def test_wide_lines_stay_whole(pool: TerminalPool) -> None:
     result = await pool.execute("main", "printf 'x%.0s' $(seq 5000); echo; printf '%300s|\\n' y")
     assert result.output.splitlines() == ["x" * 5000, " " * 299 + "y|"]
-
-
-async def test_text_is_utf8_without_any_locale(tmp_path: Path) -> None:
-    pool = TerminalPool(tmp_path, {"PATH": os.environ["PATH"], "TERM": ""})
-    assert (await pool.execute("main", "echo 'grüße 漢字'; printf '\\303\\244\\n'")).output == "grüße 漢字\nä"
-    await pool.close()
 
 
 async def test_nothing_pages(pool: TerminalPool) -> None:
@@ -263,41 +176,6 @@ async def test_nothing_pages(pool: TerminalPool) -> None:
     result = await pool.execute("main", "git log --oneline; git --paginate log --format=%s", LONG)
     assert result.status == "completed"
     assert result.output.endswith("one")
-
-
-async def test_a_resize_reaches_the_programs(pool: TerminalPool) -> None:
-    assert (await pool.execute("main", "stty size")).output == "50 120"
-    pool.resize("main", 30, 90)
-    assert (await pool.execute("main", "stty size")).output == "30 90"
-
-
-@pytest.mark.skipif(shutil.which("vim") is None, reason="vim is not installed")
-async def test_vim_edits_a_file(pool: TerminalPool, tmp_path: Path) -> None:
-    (tmp_path / "note").write_text("alpha\n")
-    await pool.execute("main", "vim -u NONE -N -n note", 1)
-    await screen(pool, "", "alpha")
-    assert "alpha beta" in await screen(pool, "A beta\x1b", "alpha beta")
-    result = await pool.send_input("main", ":wq\n", LONG)
-    assert (result.status, result.return_code) == ("completed", 0)
-    assert (tmp_path / "note").read_text() == "alpha beta\n"
-
-
-@pytest.mark.skipif(shutil.which("less") is None, reason="less is not installed")
-async def test_less_turns_its_pages(pool: TerminalPool) -> None:
-    await pool.execute("main", "seq 1000 | LESS= less", 1)
-    page = await screen(pool, "G", "1000")
-    assert "full-screen program" in page
-    assert (await pool.send_input("main", "q", LONG)).status == "completed"
-
-
-async def test_a_curses_program_is_seen_as_its_screen(pool: TerminalPool, tmp_path: Path) -> None:
-    (tmp_path / "tui.py").write_text(TUI)
-    await pool.execute("main", f"{PYTHON} tui.py", 1)
-    shown = await screen(pool, "", "middle")
-    assert shown.splitlines()[-4:] == ["top", "", "", "          middle"]
-    assert "          key z" in await screen(pool, "z", "key z")
-    result = await pool.send_input("main", "q", LONG)
-    assert (result.status, result.output) == ("completed", "left")
 
 
 async def test_two_pools_share_nothing(tmp_path: Path) -> None:
@@ -326,28 +204,45 @@ def test_a_terminal_moves_to_the_loop_that_uses_it(tmp_path: Path) -> None:
     asyncio.run(pool.close())
 
 
-async def test_the_loop_stays_free_while_output_floods(pool: TerminalPool) -> None:
-    await pool.execute("main", "true")
-    gaps, last, done = [0.0], time.perf_counter(), False
+@contextlib.asynccontextmanager
+async def free_loop() -> AsyncIterator[None]:
+    """Nothing in it holds the loop for half a second: neither its own work, nor, on a busy machine, much of the rest."""
+    worked, passed = [0.0], [0.0]
 
     async def tick() -> None:
-        nonlocal last
-        while not done:
-            now = time.perf_counter()
-            gaps.append(now - last)
+        last = (time.thread_time(), time.perf_counter())
+        while True:
+            now = (time.thread_time(), time.perf_counter())
+            worked.append(now[0] - last[0])
+            passed.append(now[1] - last[1])
             last = now
             await asyncio.sleep(0.001)
 
     ticking = asyncio.create_task(tick())
-    await pool.execute("main", "head -c 50000000 /dev/zero | tr '\\0' x | fold -w 120", 60)
-    done = True
-    await ticking
-    assert max(gaps) < 0.5
+    yield
+    ticking.cancel()
+    assert max(worked) < 0.5
+    assert max(passed) < 3.0
 
 
-async def test_ten_terminals_at_once(pool: TerminalPool) -> None:
-    calls = [pool.execute(f"t{n}", f"echo {n}", LONG, new_terminal=True) for n in range(10)]
-    assert [result.output for result in await asyncio.gather(*calls)] == [str(n) for n in range(10)]
+async def test_the_loop_stays_free_while_output_floods(pool: TerminalPool) -> None:
+    await pool.execute("main", "true")
+    async with free_loop():
+        await pool.execute("main", "head -c 50000000 /dev/zero | tr '\\0' x | fold -w 120", 60)
+
+
+async def test_a_hundred_terminals_at_once(tmp_path: Path, shell: str) -> None:
+    names = [f"t{n}" for n in range(100)]
+    pool = TerminalPool(tmp_path, shell=shell)
+    async with free_loop():
+        calls = [pool.execute(name, f"read x; echo {name} got $x", 0, new_terminal=True) for name in names]
+        results = await asyncio.gather(*calls)
+    assert {result.status for result in results} == {"running"}
+    answers = await asyncio.gather(*(pool.send_input(name, f"{name}!\n", LONG) for name in names))
+    assert [answer.output.splitlines()[-1] for answer in answers] == [f"{name} got {name}!" for name in names]
+    results = await asyncio.gather(*(pool.execute(name, f"(exit {n})", LONG) for n, name in enumerate(names)))
+    assert [result.return_code for result in results] == list(range(100))
+    await pool.close()
 
 
 async def test_too_many_terminals_are_refused(tmp_path: Path) -> None:
@@ -359,7 +254,6 @@ async def test_too_many_terminals_are_refused(tmp_path: Path) -> None:
     await pool.close()
 
 
-@pytest.mark.parametrize("shell", ["bash", "sh"])
 async def test_an_interrupt_that_comes_too_early_leaves_the_terminal_usable(tmp_path: Path, shell: str) -> None:
     pool = TerminalPool(tmp_path, shell=shell)
     for _ in range(15):
