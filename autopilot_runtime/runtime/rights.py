@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn, get_args
 
-from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import AgentFileError, PermissionDenied, SetupError
 from autopilot_runtime.core.event import EventType
@@ -69,7 +68,7 @@ class Rights:
     ) -> dict[str, Any]:
         """The arguments to call with (a person may have edited them), or `PermissionDenied`. Nothing has happened."""
         self._refuse_forbidden(tool, context, arguments, scope=scope)
-        preview = await in_thread(tool.preview, context, arguments)
+        preview = await tool.previewed(context, arguments)
         verdict = self._verdict(tool, preview)
         if verdict.action == "allow":
             return arguments
@@ -89,7 +88,7 @@ class Rights:
         if decision.edited is not None:
             arguments = bind(tool.spec, (), {**arguments, **decision.edited})
             self._refuse_forbidden(tool, context, arguments, scope=scope)
-            preview = await in_thread(tool.preview, context, arguments)
+            preview = await tool.previewed(context, arguments)
             verdict = self._verdict(tool, preview)
             if verdict.action == "deny":
                 self._refuse(tool, verdict, scope=scope)
