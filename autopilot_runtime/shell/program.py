@@ -89,8 +89,9 @@ class _Hearing(asyncio.SubprocessProtocol):
     """Keeps what a program writes, and knows when it has ended and when its output is closed."""
 
     def __init__(self, max_bytes: int) -> None:
-        half = max(max_bytes // 2, 1)
-        self.outputs = {1: Transcript(head=half, tail=half), 2: Transcript(head=half, tail=half)}
+        # Of the tail, up to twice as much is kept as is asked for.
+        head, tail = max(max_bytes // 2, 1), max(max_bytes // 4, 1)
+        self.outputs = {fd: Transcript(head=head, tail=tail) for fd in (1, 2)}
         self.ended = asyncio.Event()
         self.closed = asyncio.Event()
 

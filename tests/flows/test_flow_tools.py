@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import textwrap
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,32 @@ import pytest
 
 from autopilot_runtime import AgentFileError, EventType, SetupError, ToolContext, ToolError, tool
 from tests.flows.stage import Gate, Stage, act, finish
+
+# ---------------------------------------------------------------- shipped packs
+
+
+async def test_a_commit_is_shown_to_a_person_before_it_is_made(stage: Stage) -> None:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=stage.work, check=True, capture_output=True, text=True).stdout
+
+    git("init", "-q", "-b", "main")
+    git("config", "user.name", "Ada")
+    git("config", "user.email", "ada@example.com")
+    asking = {"name": "git_commit", "config": {"require_permission": True}}
+    code = "write_file('a.txt')\ndone = git_commit('Add a')\nprint(done['branch'], done['files'])\ngit_status()"
+    rt = stage.open(act(code, "hello"), finish(), tools=["write_file", "git_status", asking])
+    shown: list[tuple[str, str]] = []
+    rt.hooks.register(
+        EventType.PERMISSION_REQUEST, lambda description, diff, **_: shown.append((description, diff)) or True
+    )
+    await stage.run()
+    assert shown[0][0] == "Commit 1 file: Add a"
+    assert "added a.txt +1 -0\n" in shown[0][1]
+    assert "+hello" in shown[0][1]
+    assert "main ['a.txt']" in stage.heard()
+    assert "nothing changed" in stage.heard()
+    assert git("log", "--format=%an %s") == "Ada Add a\n"
+
 
 # ---------------------------------------------------------------- register_tool
 
