@@ -74,6 +74,12 @@ async def test_nothing_is_interpreted_by_a_shell(pool: TerminalPool) -> None:
     assert done.out == f"{words}\n"
 
 
+async def test_it_has_a_session_of_its_own_and_no_terminal(pool: TerminalPool) -> None:
+    done = await pool.program(python("import os; print(os.getsid(0) == os.getpid()); open('/dev/tty')"))
+    assert done.out == "True\n"
+    assert "No such device or address" in done.err
+
+
 async def test_its_input_is_empty_unless_given(pool: TerminalPool) -> None:
     assert (await pool.program(["cat"])).out == ""
     assert (await pool.program(["cat"], stdin="héllo")).out == "héllo"
