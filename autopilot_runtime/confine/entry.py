@@ -61,6 +61,8 @@ class Entry:
             kernel.die_with_parent()
             if os.getppid() != parent:
                 os._exit(1)
+            for fd in self.descriptors:  # whoever starts the program may have opened them to it
+                os.set_inheritable(fd, False)
             if inherited is not None:
                 os.set_inheritable(inherited, True)
             if leaves_terminal:

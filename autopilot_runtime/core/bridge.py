@@ -205,3 +205,25 @@ async def in_task(work: Awaitable[T]) -> T:
     if task.cancelled():
         raise Contained(asyncio.CancelledError())
     return task.result()
+
+
+async def contained(work: Awaitable[T]) -> T:
+    """Await users' code so that its own SystemExit or CancelledError does not pass for ours."""
+    done, error = await in_task(_shielded(work))
+    if error is not None:
+        raise error
+    return done[0]
+
+
+async def _shielded(work: Awaitable[T]) -> tuple[list[T], Exception | None]:
+    try:
+        return [await work], None
+    except asyncio.CancelledError as error:
+        current = asyncio.current_task()
+        if current is not None and current.cancelling():
+            raise
+        return [], Contained(error)
+    except Exception as error:
+        return [], error
+    except BaseException as error:
+        return [], Contained(error)

@@ -194,6 +194,10 @@ class ToolConfig(Section):
     """Environment variable that holds the tool's key."""
     base_url: Url | None = None
     """Address of the tool's service."""
+    hosts: list[Host] | None = None
+    """The only hosts fetch may reach; one that is named in full may be in a private network."""
+    allow_private: bool | None = None
+    """Let fetch reach this machine and private networks."""
 
     @model_validator(mode="after")
     def _no_near_misses(self) -> ToolConfig:

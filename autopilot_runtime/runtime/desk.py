@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
-from autopilot_runtime.core.bridge import Contained, in_task, in_thread
+from autopilot_runtime.core.bridge import Contained, contained, in_thread
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome
@@ -113,9 +113,9 @@ class Desk:
         try:
             async with asyncio.timeout(seconds) as self._limit:
                 if tool.is_async:
-                    return await _contained(tool.call(context, arguments))
+                    return await contained(tool.call(context, arguments))
                 result = await in_thread(tool.call, context, arguments)
-                return await _contained(result) if inspect.isawaitable(result) else result
+                return await contained(result) if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             stopped.append(True)
             raise
@@ -179,28 +179,6 @@ class Desk:
     def unused(self) -> list[str]:
         """A name for each payload block that no call has taken."""
         return [p.filename or f"block {n}" for n, p in enumerate(self._payloads.left, 1)]
-
-
-async def _contained(work: Awaitable[Any]) -> Any:
-    """Await users' code so that its own SystemExit or CancelledError does not pass for ours."""
-    done, error = await in_task(_shielded(work))
-    if error is not None:
-        raise error
-    return done
-
-
-async def _shielded(work: Awaitable[Any]) -> tuple[Any, Exception | None]:
-    try:
-        return await work, None
-    except asyncio.CancelledError as error:
-        current = asyncio.current_task()
-        if current is not None and current.cancelling():
-            raise
-        return None, Contained(error)
-    except Exception as error:
-        return None, error
-    except BaseException as error:
-        return None, Contained(error)
 
 
 def _failed(error: Exception) -> Outcome:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
-from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import AgentFileError, PermissionDenied, SetupError
 from autopilot_runtime.core.event import EventType
@@ -17,12 +16,11 @@ from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.questions import Questions
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import ToolContext
-from autopilot_runtime.tool.define import Tool
+from autopilot_runtime.tool.define import Preview, Tool
 from autopilot_runtime.tool.pack import shipped
 from autopilot_runtime.tool.permit import (
     MODES,
     PermissionMode,
-    Request,
     Rule,
     Verdict,
     decide,
@@ -70,10 +68,12 @@ class Rights:
     ) -> dict[str, Any]:
         """The arguments to call with (a person may have edited them), or `PermissionDenied`. Nothing has happened."""
         self._refuse_forbidden(tool, context, arguments, scope=scope)
-        preview = await in_thread(tool.preview, context, arguments)
-        verdict = self._verdict(tool.request(preview, asks=self._registry.asks(tool.name)))
+        preview = await tool.previewed(context, arguments)
+        verdict = self._verdict(tool, preview)
         if verdict.action == "allow":
             return arguments
+        if verdict.action == "deny":
+            self._refuse(tool, verdict, scope=scope)
         about = {
             "tool": tool.name,
             "description": preview.description,
@@ -88,7 +88,10 @@ class Rights:
         if decision.edited is not None:
             arguments = bind(tool.spec, (), {**arguments, **decision.edited})
             self._refuse_forbidden(tool, context, arguments, scope=scope)
-            preview = await in_thread(tool.preview, context, arguments)
+            preview = await tool.previewed(context, arguments)
+            verdict = self._verdict(tool, preview)
+            if verdict.action == "deny":
+                self._refuse(tool, verdict, scope=scope)
         if decision.always:
             self.grants.append(grant_for(tool.request(preview, asks=True)))
             self._session.append([], extra={GRANTS: [asdict(grant) for grant in self.grants]})
@@ -96,12 +99,18 @@ class Rights:
 
     def _refuse_forbidden(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> None:
         """Stop what a rule denies before the preview: what a preview says could quote a forbidden file."""
-        verdict = self._verdict(tool.request(tool.outline(context, arguments), asks=True))
+        # Whether it would ask is not known yet, so the mode that refuses what asks has no say here.
+        mode: PermissionMode = "ask" if self.mode == "deny" else self.mode
+        verdict = decide(self.rules, tool.request(tool.outline(context, arguments)), mode=mode)
         if verdict.action == "deny":
-            self._told(scope, tool, Decision(False, verdict.reason, source="rule"))
-            raise PermissionDenied(f"{tool.name} was not allowed: {verdict.reason}. There is no way around it.")
+            self._refuse(tool, verdict, scope=scope)
 
-    def _verdict(self, request: Request) -> Verdict:
+    def _refuse(self, tool: Tool, verdict: Verdict, *, scope: Scope) -> NoReturn:
+        self._told(scope, tool, Decision(False, verdict.reason, source="rule"))
+        raise PermissionDenied(f"{tool.name} was not allowed: {verdict.reason}. There is no way around it.")
+
+    def _verdict(self, tool: Tool, preview: Preview) -> Verdict:
+        request = tool.request(preview, asks=self._registry.asks(tool.name))
         return decide(self.rules, request, mode=self.mode, grants=self.grants)
 
     def _told(self, scope: Scope, tool: Tool, decision: Decision) -> None:

@@ -19,6 +19,7 @@ from autopilot_runtime.confine.wall import Wall
 from autopilot_runtime.core.errors import RuntimeClosed, ToolError
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.guard import Guard
+from autopilot_runtime.shell.program import MAX_BYTES, ProgramResult, run_program
 from autopilot_runtime.shell.terminal import COLUMNS, MAX_CHARS, ROWS, CommandResult, Terminal, TerminalState
 from autopilot_runtime.shell.tree import kill_tree
 
@@ -91,6 +92,25 @@ class TerminalPool:
     ) -> CommandResult:
         """Type into the running command. An idle terminal refuses: nothing typed is ever run by the shell itself."""
         return await self._existing(session_id, max_chars).send(text, timeout=_checked(timeout))
+
+    async def program(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float = 60,
+        stdin: str | bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> ProgramResult:
+        """Run one short program in `work_dir`, without a terminal, confined as shells are. `env` adds variables."""
+        self._check_usable()
+        self._count += 1
+        marker = f"{self._id}/{self._count}"
+        wall = self._wall if self._wall is not None else await asyncio.to_thread(self._ground)
+        return await run_program(
+            argv, cwd=self.work_dir, env={**wall.env(self.env), **(env or {})}, marker=marker, wall=wall,
+            timeout=_checked(timeout), stdin=stdin, max_bytes=max_bytes,
+        )  # fmt: skip
 
     async def terminate(self, session_id: str) -> TerminalState:
         """Kill a terminal and everything it started; gives what it was doing."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
-import signal
 import sys
 import termios
 import warnings
@@ -19,28 +17,10 @@ import ptyprocess
 
 from autopilot_runtime.confine.wall import Launch
 from autopilot_runtime.core.errors import ToolError
+from autopilot_runtime.shell.child import settle
 from autopilot_runtime.shell.dialect import Dialect
 
-_PR_SET_PDEATHSIG = 1
 _TIOCGPTPEER = 0x5441
-# A host may ignore these; a child that inherits that can never be interrupted.
-_DEFAULT_SIGNALS = [
-    getattr(signal, name)
-    for name in (
-        "SIGINT",
-        "SIGQUIT",
-        "SIGTERM",
-        "SIGHUP",
-        "SIGPIPE",
-        "SIGTSTP",
-        "SIGTTIN",
-        "SIGTTOU",
-        "SIGCHLD",
-        "SIGXFSZ",
-    )
-    if hasattr(signal, name)
-]
-_libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 class _Child(pexpect.spawn):  # type: ignore[misc]  # it has no types
@@ -148,16 +128,7 @@ def _prepare(dialect: Dialect, launch: Launch, *, control: int, reports: int) ->
         os.dup2(ours[0], launch.stdin)
         os.dup2(ours[1], dialect.report_fd)
         os.dup2(1, dialect.tty_fd)
-        for number in _DEFAULT_SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if _libc is not None:
-            # The shell dies with the thread that started it: the one of the loop, which reads its terminal.
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
-        if launch.in_child is not None:
-            launch.in_child()
+        settle(parent, launch.in_child)
 
     return prepare
 

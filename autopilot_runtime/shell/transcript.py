@@ -33,10 +33,11 @@ class View:
 class Transcript:
     """Keeps the first and the last bytes of an output of any length, in constant memory and linear time."""
 
-    def __init__(self, first: bytes = b"", *, in_screen: bool = False) -> None:
+    def __init__(self, first: bytes = b"", *, in_screen: bool = False, head: int = HEAD, tail: int = TAIL) -> None:
         self.total = 0
         self.in_screen = in_screen
         self.takes_pastes = False
+        self._limits = head, tail
         self._head = bytearray()
         self._tail = bytearray()
         self._seen = 0
@@ -49,16 +50,17 @@ class Transcript:
     def add(self, data: bytes) -> None:
         """Append what the program wrote."""
         self.total += len(data)
-        room = HEAD - len(self._head)
+        head, tail = self._limits
+        room = head - len(self._head)
         if room > 0:
             self._head += data[:room]
         rest = data[max(room, 0) :]
-        if len(rest) >= TAIL:
-            self._tail[:] = rest[-TAIL:]
+        if len(rest) >= tail:
+            self._tail[:] = rest[-tail:]
         else:
             self._tail += rest
-        if len(self._tail) > 2 * TAIL:
-            del self._tail[:-TAIL]
+        if len(self._tail) > 2 * tail:
+            del self._tail[:-tail]
         self._follow_modes(data)
 
     def _follow_modes(self, data: bytes) -> None:

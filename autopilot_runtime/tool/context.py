@@ -13,6 +13,7 @@ from autopilot_runtime.tool.workspace import Workspace
 
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
+    from autopilot_runtime.shell.program import ProgramResult
 
 
 class Payload(Protocol):
@@ -98,6 +99,22 @@ class ToolContext:
     def terminals(self) -> TerminalPool:
         """The terminals of this runtime."""
         return self.open_terminals()
+
+    async def program(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float = 60,
+        stdin: str | bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        max_bytes: int = 1_000_000,
+    ) -> ProgramResult:
+        """Run one short program in the workspace, without a shell, and give what it wrote.
+
+        It has the variables of the terminals and `env`, and their confinement. It is killed with all it started when
+        time is over or the run is stopped.
+        """
+        return await self.terminals.program(argv, timeout=timeout, stdin=stdin, env=env, max_bytes=max_bytes)
 
     @property
     def aborted(self) -> bool:

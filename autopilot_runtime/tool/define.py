@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
+from autopilot_runtime.core.bridge import contained, in_thread
 from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.protocols import ToolSpec
 from autopilot_runtime.tool.context import ToolContext
@@ -39,6 +40,9 @@ class Preview:
     protected: str = ""
 
 
+Previewer = Callable[[ToolContext, Arguments], Preview] | Callable[[ToolContext, Arguments], Awaitable[Preview]]
+
+
 @dataclass(frozen=True)
 class Tool:
     """One tool: what the model sees of it (`spec`), what runs (`func`), and what permissions need to know."""
@@ -54,7 +58,7 @@ class Tool:
     path_param: str | None = None
     command_param: str | None = None
     labeller: str | Callable[[Arguments], str] | None = None
-    previewer: Callable[[ToolContext, Arguments], Preview] | None = None
+    previewer: Previewer | None = None
 
     @property
     def name(self) -> str:
@@ -96,16 +100,32 @@ class Tool:
 
     def preview(self, ctx: ToolContext, arguments: Arguments) -> Preview:
         """What the call would do. Has no effect; raises what the call itself would raise at once."""
-        if self.previewer is not None:
-            try:
-                found = self.previewer(ctx, arguments)
-            finally:
-                ctx.payloads.rewind()
-            ctx.plan = found.plan
-            subject, protected = (found.subject, found.protected) if found.subject else self._subject(ctx, arguments)
-            text = visible(found.description, limit=2_000)
-            return replace(found, description=text, subject=subject, protected=protected)
-        return self.outline(ctx, arguments)
+        if self.previewer is None:
+            return self.outline(ctx, arguments)
+        try:
+            found = self.previewer(ctx, arguments)
+        finally:
+            ctx.payloads.rewind()
+        if not isinstance(found, Preview):
+            raise SetupError(f"The preview= of {self.name} gave a {type(found).__name__}; it gives a Preview.")
+        return self._completed(ctx, arguments, found)
+
+    async def previewed(self, ctx: ToolContext, arguments: Arguments) -> Preview:
+        """The same, made where its function belongs: an async one here, a plain one on a thread."""
+        if self.previewer is None or not _is_async(self.previewer):
+            return await in_thread(self.preview, ctx, arguments)
+        try:
+            coming = self.previewer(ctx, arguments)
+            found = coming if isinstance(coming, Preview) else await contained(coming)
+        finally:
+            ctx.payloads.rewind()
+        return self._completed(ctx, arguments, found)
+
+    def _completed(self, ctx: ToolContext, arguments: Arguments, found: Preview) -> Preview:
+        ctx.plan = found.plan
+        subject, protected = (found.subject, found.protected) if found.subject else self._subject(ctx, arguments)
+        text = visible(found.description, limit=2_000)
+        return replace(found, description=text, subject=subject, protected=protected)
 
     def outline(self, ctx: ToolContext, arguments: Arguments) -> Preview:
         """What a call is about, without looking at what it would do.
@@ -189,7 +209,7 @@ def define(
     gate: str | None = None,
     path: str | None = None,
     command: str | None = None,
-    preview: Callable[[ToolContext, Arguments], Preview] | None = None,
+    preview: Previewer | None = None,
 ) -> Tool:
     """A tool out of a function. Its docstring is what the model knows about it."""
     if not callable(func):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from autopilot_runtime.confine.policy import Network, Policy
-from autopilot_runtime.confine.wall import Kind, Wall, best, open_wall
+from autopilot_runtime.confine.wall import Kind, Launch, Wall, best, open_wall
 from autopilot_runtime.shell.environ import child_environment
 
 KINDS: tuple[Kind, ...] = ("bwrap", "landlock") if sys.platform == "linux" else ("seatbelt",)
@@ -66,6 +67,23 @@ def run(wall: Wall, argv: Sequence[str], cwd: Path, *, env: dict[str, str] | Non
             check=False,
         )
     return done.returncode, done.stdout.decode(errors="replace")
+
+
+class Wrapping(Wall):
+    """A wall that is only words before the program, and something done in the child."""
+
+    def __init__(self, *words: str, in_child: Callable[[], None] | None = None) -> None:
+        super().__init__()
+        self._words, self._in_child = words, in_child
+
+    @contextlib.contextmanager
+    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+        yield Launch((*self._words, *argv), cwd, in_child=self._in_child)
+
+
+def refuse() -> None:
+    """A confinement that cannot be had."""
+    raise RuntimeError("cannot be had here")
 
 
 PYTHON = shutil.which("python3", path=ENV["PATH"]) or sys.executable

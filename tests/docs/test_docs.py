@@ -11,6 +11,7 @@ import pytest
 from autopilot_runtime import EventType
 from autopilot_runtime.cli.wire import NAMES
 from autopilot_runtime.runtime.agentfile import json_schema
+from autopilot_runtime.tool.pack import shipped
 from tests.docs.keys import PAGE, SECTIONS, with_tables
 from tests.docs.page import ROOT, Page, blocks, compare
 from tests.docs.replies import answer
@@ -26,6 +27,7 @@ EXECUTED = {
     "docs/test-without-a-key.md",
     "docs/events.md",
     "docs/sandbox.md",
+    "docs/tools.md",
 }
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 
@@ -83,6 +85,12 @@ def test_no_block_of_a_page_is_only_for_show(name: str) -> None:
         ran = block.language in ("bash", "python", "json") or block.name is not None
         assert ran or (block.language == "text" and before in ("bash", "python")), f"{name}:{block.line}"
         before = block.language
+
+
+def test_the_page_of_tools_has_every_tool_that_is_shipped() -> None:
+    page = (ROOT / "docs/tools.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE)
+    assert rows == [(pack, name) for pack, names in shipped().items() for name in names]
 
 
 def test_the_page_of_events_has_every_type_with_its_name_on_the_line() -> None:

@@ -130,6 +130,25 @@ async def test_rules_decide_without_asking(stage: Stage) -> None:
     assert "was not allowed" in stage.heard()
 
 
+async def test_a_deny_that_only_the_preview_can_see_asks_nobody(stage: Stage) -> None:
+    typed = act("execute('main', 'cat', timeout=0)\nsend_input('main', 'rm -rf x\\n', timeout=0)")
+    rt = stage.open(typed, finish(), tools=["shell"], permissions=[{"deny": "execute(rm *)"}])
+    rt.hooks.register(EventType.PERMISSION_REQUEST, lambda **_: pytest.fail("nobody is to be asked"))
+    await stage.run()
+    assert "send_input was not allowed: the rule `deny: execute(rm *)` forbids it" in stage.heard()
+
+
+async def test_where_nobody_may_be_asked_what_asks_nothing_still_runs(stage: Stage) -> None:
+    rules = [{"allow": "write_file(docs/*)"}]
+    code = "write_file('docs/a.md')\nread_file('docs/a.md')\nwrite_file('b.md')"
+    replies = [act(code, "ok", "no"), finish()]
+    stage.open(*replies, tools=ASKING, permissions=rules, options={"permission_mode": "deny"})
+    await stage.run()
+    assert "1 | ok" in stage.heard()
+    assert "requires permission, and nobody is asked in this mode" in stage.heard()
+    assert not (stage.work / "b.md").exists()
+
+
 async def test_a_denied_call_can_be_caught_and_the_block_goes_on(stage: Stage) -> None:
     code = "try:\n    write_file('a.txt')\nexcept Exception as e:\n    print('caught', type(e).__name__)\nprint('on')"
     stage.open(act(code, "x"), finish(), tools=ASKING)

@@ -8,14 +8,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from autopilot_runtime.confine.wall import Launch, Wall
 from autopilot_runtime.core.errors import RuntimeClosed, ToolError
 from autopilot_runtime.shell.pool import TerminalPool
+from tests.confine.walls import Wrapping, refuse
 from tests.shell.watching import LONG, until
 
 if sys.platform == "win32":
@@ -206,7 +206,7 @@ def test_a_terminal_moves_to_the_loop_that_uses_it(tmp_path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def free_loop() -> AsyncIterator[None]:
-    """Nothing in it holds the loop for half a second: neither its own work, nor, on a busy machine, much of the rest."""
+    """Nothing in it works for half a second on end, nor waits for much longer, however busy the machine is."""
     worked, passed = [0.0], [0.0]
 
     async def tick() -> None:
@@ -275,26 +275,14 @@ async def test_an_abort_ends_what_runs_and_keeps_idle_shells(pool: TerminalPool)
 
 
 async def test_shells_start_inside_what_confines_them(tmp_path: Path) -> None:
-    class Wrapping(Wall):
-        @contextlib.contextmanager
-        def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
-            yield Launch(("env", "WRAPPED=yes", *argv), cwd, in_child=lambda: os.umask(0o077) and None)
-
-    pool = TerminalPool(tmp_path, open_wall=lambda readable: Wrapping())
+    wall = Wrapping("env", "WRAPPED=yes", in_child=lambda: os.umask(0o077) and None)
+    pool = TerminalPool(tmp_path, open_wall=lambda readable: wall)
     assert (await pool.execute("main", "echo $WRAPPED; umask; (exit 3)")).output == "yes\n0077"
     await pool.close()
 
 
 async def test_a_confinement_that_fails_starts_nothing(tmp_path: Path) -> None:
-    class Failing(Wall):
-        @contextlib.contextmanager
-        def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
-            def fail() -> None:
-                raise RuntimeError("cannot be had here")
-
-            yield Launch(tuple(argv), cwd, in_child=fail)
-
-    pool = TerminalPool(tmp_path, open_wall=lambda readable: Failing())
+    pool = TerminalPool(tmp_path, open_wall=lambda readable: Wrapping(in_child=refuse))
     with pytest.raises(ToolError, match="No shell could be started"):
         await pool.execute("main", "true")
     await pool.close()

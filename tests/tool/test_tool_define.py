@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,28 @@ def test_a_preview_uses_up_no_payload_and_hands_its_plan_on(tmp_path: Path) -> N
     assert preview.description == "Send⟨ESC⟩[2J you"
     assert call(one, ctx, "you") == ("hello", "hello")
     assert one.spec.payloads is not None and one.spec.payloads({}) == 1
+
+
+async def test_a_preview_that_has_to_wait_is_async(tmp_path: Path) -> None:
+    async def plan(ctx: ToolContext, args: Mapping[str, Any]) -> Preview:
+        await asyncio.sleep(0)
+        return Preview("Send it", plan=ctx.payload())
+
+    async def broken(ctx: ToolContext, args: Mapping[str, Any]) -> Preview:
+        raise SystemExit(3)
+
+    def send(ctx: ToolContext) -> Any:
+        """Send it."""
+        return ctx.plan, ctx.payload()
+
+    one = define(send, payloads=1, preview=plan)
+    ctx = context(tmp_path, Block("hello"))
+    assert (await one.previewed(ctx, {})).description == "Send it"
+    assert call(one, ctx) == ("hello", "hello")
+    with pytest.raises(Exception, match="SystemExit: 3"):
+        await define(send, preview=broken).previewed(context(tmp_path), {})
+    with pytest.raises(SetupError, match="gave a str; it gives a Preview"):
+        await define(send, preview=lambda *_: "text").previewed(context(tmp_path), {})  # type: ignore[arg-type,return-value]
 
 
 def test_a_call_keeps_its_payloads_from_the_next_one() -> None:
