@@ -25,7 +25,7 @@ http.server.test(http.server.SimpleHTTPRequestHandler, port=8741, bind="127.0.0.
 CLIENT = """
 import urllib.request
 with urllib.request.urlopen("http://127.0.0.1:8741/page.txt", timeout=10) as page:
-    assert page.read() == b"hello"
+    assert page.read().strip() == b"hello"
 print("1 passed")
 """
 
