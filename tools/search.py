@@ -15,7 +15,8 @@ from autopilot_runtime.search import text
 from autopilot_runtime.tool.visible import visible
 
 if TYPE_CHECKING:
-    from autopilot_runtime.search.embed import Embedder
+    from autopilot_runtime.search.child import Clock
+    from autopilot_runtime.search.endpoint import Embedder
     from autopilot_runtime.search.graph import Trace
     from autopilot_runtime.search.index import Hit, Index
 
@@ -92,9 +93,10 @@ async def semantic_search(
     seconds = float(ctx.config.get("timeout") or INDEX_SECONDS)
 
     def work(stop: Callable[[], bool]) -> tuple[list[dict[str, Any]], list[str]]:
+        from autopilot_runtime.search.child import Clock
         from autopilot_runtime.search.index import Index
 
-        index = Index(ctx.work_dir)
+        index, clock = Index(ctx.work_dir), Clock(seconds, stop)
         state = index.refresh(seconds=seconds, stop=stop, progress=tell("Indexing the workspace"))
         notes.extend(index.notes)
         if not state.complete:
@@ -102,8 +104,9 @@ async def semantic_search(
                 f"Indexing took longer than {seconds:g} s and is not complete; the next call goes on with it"
             )
         if mode == "search":
-            hits = _search(index, query, ctx.config, top_k=top_k, seconds=seconds, stop=stop, tell=tell, notes=notes)
-            return _hits(index.root, hits)
+            return _hits(
+                index.root, _search(index, query, ctx.config, top_k=top_k, clock=clock, tell=tell, notes=notes)
+            )
         return _trace(index, query, mode, depth=depth)
 
     value, lines = await _in_thread(work)
@@ -159,36 +162,52 @@ def _search(
     config: Mapping[str, Any],
     *,
     top_k: int,
-    seconds: float,
-    stop: Callable[[], bool],
+    clock: Clock,
     tell: Callable[[str], Callable[[int, int], None]],
     notes: list[str],
 ) -> list[Hit]:
     """By meaning where an endpoint is configured and works, else by words; which one it was is never hidden."""
-    from autopilot_runtime.search.embed import MAX_PIECES, refresh_vectors, search_vectors
-
     limit = max(1, min(top_k, int(config.get("max_results") or _MAX_TOP), _MAX_TOP))
-    embedder = _embedder(config, notes, seconds)
+    embedder = _embedder(config, notes, clock)
     if embedder is None:
         return index.search(query, limit=limit)
     with embedder:
         try:
-            state = refresh_vectors(
-                index, embedder, seconds=seconds, stop=stop, progress=tell("Embedding the workspace")
-            )
-            if state.total > MAX_PIECES:
-                notes.append(f"{state.total:,} pieces are too many to embed; these are matched by their words")
-                return index.search(query, limit=limit)
-            if state.done < state.total:
-                notes.append(f"{state.done} of {state.total} pieces are embedded so far; the next call goes on")
-            return search_vectors(index, embedder, query, limit=limit)
+            hits = _by_meaning(index, embedder, query, limit=limit, clock=clock, tell=tell, notes=notes)
         except ToolError as error:
             notes.append(f"{str(error).rstrip('.')}. These are matched by their words instead")
-            return index.search(query, limit=limit)
+            hits = None
+    return index.search(query, limit=limit) if hits is None else hits
 
 
-def _embedder(config: Mapping[str, Any], notes: list[str], seconds: float) -> Embedder | None:
-    from autopilot_runtime.search.embed import Embedder
+def _by_meaning(
+    index: Index,
+    embedder: Embedder,
+    query: str,
+    *,
+    limit: int,
+    clock: Clock,
+    tell: Callable[[str], Callable[[int, int], None]],
+    notes: list[str],
+) -> list[Hit] | None:
+    """None when the workspace is too large to be embedded."""
+    from autopilot_runtime.search.embed import MAX_PIECES, forget_other_lengths, nearest, refresh_vectors
+
+    # The query first: an endpoint that refuses it would refuse everything else, and a new model shows.
+    (wanted,) = embedder.embed([query])
+    forget_other_lengths(index, embedder, wanted)
+    progress = tell("Embedding the workspace")
+    state = refresh_vectors(index, embedder, seconds=clock.left, stop=clock.stop, progress=progress)
+    if state.total > MAX_PIECES:
+        notes.append(f"{state.total:,} pieces are too many to embed; these are matched by their words")
+        return None
+    if state.done < state.total:
+        notes.append(f"{state.done} of {state.total} pieces are embedded so far; the next call goes on")
+    return nearest(index, embedder, wanted, limit=limit)
+
+
+def _embedder(config: Mapping[str, Any], notes: list[str], clock: Clock) -> Embedder | None:
+    from autopilot_runtime.search.endpoint import Embedder
 
     base_url, variable = config.get("base_url"), config.get("api_key_env")
     if not base_url or not variable:
@@ -202,7 +221,8 @@ def _embedder(config: Mapping[str, Any], notes: list[str], seconds: float) -> Em
     if not key:
         notes.append(f"{variable} is not set, so there are no embeddings; these are matched by their words")
         return None
-    return Embedder(str(base_url), key, str(config.get("model") or "voyage-code-3"), timeout=seconds)
+    model = str(config.get("model") or "voyage-code-3")
+    return Embedder(str(base_url), key, model, timeout=clock.left, stop=clock.stop)
 
 
 def _hits(root: str, hits: Sequence[Hit]) -> tuple[list[dict[str, Any]], list[str]]:

@@ -12,7 +12,7 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, RunStatus, Usage
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.hearing import Hearing
-from autopilot_runtime.tool.workspace import Change
+from autopilot_runtime.tool.watch import Notice
 
 
 class BudgetSpent(AutopilotError):
@@ -58,7 +58,7 @@ class Run:
     started: float = 0.0
     empty_replies: int = 0
     unused: Sequence[str] = ()  # payload blocks of the last reply that nobody took
-    noticed: list[Change] = field(default_factory=list)  # by others, in files the agent knows
+    noticed: list[Notice] = field(default_factory=list)  # by others, in files the agent knows
     state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
 
     def __post_init__(self) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,19 @@ from pathlib import Path
 
 from autopilot_runtime.core.errors import ToolError
 
-_TICK = 0.1  # how often an abort is looked for
-_WORKER = "import sys; sys.path.insert(0, sys.argv.pop(1)); from autopilot_runtime.search.{0} import main; main()"
+if sys.platform == "linux":
+    import resource
+
+_TICK = 0.05  # how often an abort is looked for
+_MEMORY = 2 << 30  # ripgrep keeps a whole line in memory, and a line may be as long as a disk
+_WORKER = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+from autopilot_runtime.search.orphan import ends_with
+with ends_with(int(sys.argv[2])):
+    from autopilot_runtime.search.{0} import main
+    main()
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,8 @@ class Done:
     errors: bytes
 
 
-class CannotStart(ToolError):
-    """The program of a search is missing, or is none for this machine."""
+class Unusable(ToolError):
+    """The program of a search is missing, is none for this machine, or broke down."""
 
 
 class Clock:
@@ -45,56 +55,76 @@ class Clock:
         return 0.0 if self.stop() else max(0.0, self.until - time.monotonic())
 
 
-def run(
-    command: Sequence[str],
-    *,
-    cwd: str,
-    clock: Clock,
-    sent: bytes | None = None,
-    tick: Callable[[], None] | None = None,
-) -> Done:
-    """Run to the end, or until the clock says so; `tick` is called now and then while it runs.
+class Child:
+    """A process that does a search. It may be started before it is known what to send to it.
 
-    Nothing of the host's environment reaches the child.
+    Nothing of the host's environment reaches it, and it is gone when the `with` is left.
     """
-    with contextlib.ExitStack() as stack:
-        # A file and not a pipe: what is sent must not depend on how fast it is read.
-        given = stack.enter_context(tempfile.TemporaryFile()) if sent is not None else None
-        if given is not None and sent is not None:
-            given.write(sent)
-            given.seek(0)
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                stdin=given or subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=_environment(),
-            )
-        except OSError as error:
-            raise CannotStart(f"{command[0] or 'Python'} cannot be started for a search: {error}") from error
-        stack.enter_context(process)
-        try:
-            return _watch(process, clock, tick)
-        except BaseException:
-            process.kill()
-            raise
+
+    def __init__(self, command: Sequence[str], *, cwd: str) -> None:
+        self._command = command
+        self._cwd = cwd
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            with self._process as process:
+                process.kill()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, unless that was done already."""
+        if self._process is None:
+            try:
+                self._process = subprocess.Popen(
+                    self._command,
+                    cwd=self._cwd,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=_environment(),
+                )
+            except OSError as error:
+                raise Unusable(f"{self._command[0] or 'Python'} cannot be started for a search: {error}") from error
+        return self._process
+
+    def finish(self, clock: Clock, *, sent: bytes = b"", tick: Callable[[], None] | None = None) -> Done:
+        """Let it run to its end, or until the clock says so; `tick` is called now and then meanwhile."""
+        process = self.start()
+        _bound(process.pid, clock)
+        given: bytes | None = sent
+        while True:
+            try:
+                output, errors = process.communicate(given, timeout=min(_TICK, clock.left))
+                return Done(process.returncode, output, errors)
+            except subprocess.TimeoutExpired:
+                given = None
+                if clock.left <= 0:
+                    break
+            if tick is not None:
+                tick()
+        process.kill()
+        output, errors = process.communicate()
+        return Done(None, output, errors)
 
 
-def _watch(process: subprocess.Popen[bytes], clock: Clock, tick: Callable[[], None] | None) -> Done:
-    while True:
-        try:
-            output, errors = process.communicate(timeout=min(_TICK, clock.left))
-            return Done(process.returncode, output, errors)
-        except subprocess.TimeoutExpired:
-            if clock.left <= 0:
-                break
-        if tick is not None:
-            tick()
-    process.kill()
-    output, errors = process.communicate()
-    return Done(None, output, errors)
+def run(command: Sequence[str], *, cwd: str, clock: Clock, sent: bytes = b"") -> Done:
+    """Run a program to its end, or until the clock says so."""
+    with Child(command, cwd=cwd) as child:
+        return child.finish(clock, sent=sent)
+
+
+def _bound(pid: int, clock: Clock) -> None:
+    """Limit memory and time of a child from here, where that can be done: should we be killed, nobody stops it."""
+    if sys.platform != "linux":
+        return
+    seconds = int(min(clock.left, 86_400) + 1) * (os.cpu_count() or 1) + 1
+    for kind, most in ((resource.RLIMIT_AS, _MEMORY), (resource.RLIMIT_CPU, seconds)):
+        # It may have ended already, it may have a tighter limit, and some systems forbid it.
+        with contextlib.suppress(OSError, ValueError):
+            resource.prlimit(pid, kind, (most, most))
 
 
 def _environment() -> dict[str, str]:
@@ -107,4 +137,5 @@ def worker(module: str) -> list[str]:
     """The command that runs `main` of a module of this package in a fresh, isolated Python, which starts fast
     because it does not look for installed packages."""
     home = str(Path(__file__).resolve().parent.parent.parent)
-    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", _WORKER.format(module), home]
+    code = _WORKER.format(module)
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, home, str(os.getpid())]

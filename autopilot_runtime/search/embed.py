@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from autopilot_runtime.core.errors import MissingExtra, ToolError
 from autopilot_runtime.search.child import Clock
+from autopilot_runtime.search.endpoint import Embedder, Late
 from autopilot_runtime.search.index import Hit, Index, Progress
 from autopilot_runtime.search.reach import lossless, open_inside
 
@@ -33,70 +32,6 @@ SELECT f.path, p.name, p.kind, p.start, p.end, 0.0, p.id, p.digest, v.vector
 FROM pieces p JOIN files f ON f.id = p.file JOIN vectors v ON v.model = ? AND v.digest = p.digest
 ORDER BY f.path, p.start
 """
-
-
-class Embedder:
-    """Turns texts into vectors of length one, through `POST {base_url}/embeddings`."""
-
-    def __init__(self, base_url: str, api_key: str, model: str, *, timeout: float = 60.0) -> None:
-        self.base_url = base_url
-        self.model = model
-        self._key = api_key
-        try:
-            import openai  # late: it takes most of a second, and only this needs it
-        except ImportError as error:
-            raise MissingExtra("semantic_search with embeddings", "openai") from error
-        self._sdk = openai
-        self._client = openai.OpenAI(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=2)
-
-    @property
-    def name(self) -> str:
-        """What its vectors are kept under: another endpoint or model has others."""
-        return f"{self.base_url} {self.model}"
-
-    def embed(self, texts: Sequence[str]) -> list[bytes]:
-        """One vector for each text, as float32. What goes wrong is a `ToolError` that says what to do."""
-        try:
-            answer = self._client.embeddings.create(input=list(texts), model=self.model)
-            found = {int(one.index): one.embedding for one in answer.data}
-            vectors = [_unit(found[index]) for index in range(len(texts))]
-        except self._sdk.OpenAIError as error:
-            raise ToolError(self._explain(error)) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ToolError(
-                f"{self.base_url} did not answer with embeddings ({type(error).__name__}: {error})."
-            ) from error
-        if len({len(one) for one in vectors}) > 1:
-            raise ToolError(f"{self.base_url} answered with vectors of different lengths.")
-        return vectors
-
-    def _explain(self, error: Exception) -> str:
-        status = getattr(error, "status_code", None)
-        reason = " ".join(str(error).replace(self._key, "[key]").split())[:300]
-        if status in (401, 403):
-            return f"The embeddings endpoint {self.base_url} refused the key ({status}): {reason}"
-        if status == 404:
-            return f"The embeddings endpoint {self.base_url} does not know the model {self.model!r} (404): {reason}"
-        if status is not None:
-            return f"The embeddings endpoint {self.base_url} failed ({status}): {reason}"
-        return f"The embeddings endpoint {self.base_url} cannot be reached: {reason}"
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._client.close()
-
-    def __enter__(self) -> Embedder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _unit(values: Sequence[float]) -> bytes:
-    length = math.sqrt(sum(value * value for value in values))
-    if not values or not length or not math.isfinite(length):
-        raise ValueError("an empty vector")
-    return array("f", [value / length for value in values]).tobytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +61,10 @@ def refresh_vectors(
         for batch in _batches(_texts(index.root, wanted)):
             if clock.left <= 0:
                 break
-            vectors = embedder.embed([text for _, text in batch])
+            try:
+                vectors = embedder.embed([text for _, text in batch])
+            except Late:
+                break
             connection.executemany(
                 "INSERT OR REPLACE INTO vectors (model, digest, vector) VALUES (?, ?, ?)",
                 [(embedder.name, digest, vector) for (digest, _), vector in zip(batch, vectors, strict=True)],
@@ -168,9 +106,19 @@ def _batches(texts: Iterator[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, s
         yield batch
 
 
+def forget_other_lengths(index: Index, embedder: Embedder, like: bytes) -> None:
+    """Drop vectors of another length than this one: the endpoint has another model under the same name now."""
+    with index.open() as connection:
+        connection.execute("DELETE FROM vectors WHERE model = ? AND length(vector) != ?", (embedder.name, len(like)))
+
+
 def search_vectors(index: Index, embedder: Embedder, query: str, *, limit: int = 5) -> list[Hit]:
     """The pieces nearest in meaning to the query."""
-    (wanted,) = embedder.embed([query])
+    return nearest(index, embedder, embedder.embed([query])[0], limit=limit)
+
+
+def nearest(index: Index, embedder: Embedder, wanted: bytes, *, limit: int) -> list[Hit]:
+    """The pieces whose vectors are nearest to this one."""
     with index.open() as connection:
         return _nearest(connection, embedder.name, wanted, limit)
 

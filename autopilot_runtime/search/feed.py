@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autopilot_runtime.search.kinds import MAX_BYTES, read_source
-from autopilot_runtime.search.pieces import Source
+from autopilot_runtime.search.kinds import MAX_BYTES, family_of, module_of, read_source
+from autopilot_runtime.search.pieces import Piece, Source
 from autopilot_runtime.search.reach import open_inside
 from autopilot_runtime.search.schema import connect, is_damage
 from autopilot_runtime.search.words import indexed
@@ -28,6 +28,7 @@ _BATCH_SECONDS = 0.5  # a kill costs at most the work of so long
 _BATCH_GONE = 200
 # Within one tick of the file system's clock a second change does not show; such a file is looked at again.
 _TICK_NS = 50_000_000
+_Key = tuple[str, str, bytes]
 
 
 def main() -> None:
@@ -47,14 +48,28 @@ def main() -> None:
 
 
 @dataclass(slots=True)
+class _Part:
+    """A piece made ready to be written. `words` are computed where the index does not have them."""
+
+    piece: Piece
+    digest: bytes
+    words: tuple[str, str, str] | None = None
+
+    @property
+    def key(self) -> _Key:
+        """What is the same for two pieces that are found by the same words."""
+        return (self.piece.name, self.piece.kind, self.digest)
+
+
+@dataclass(slots=True)
 class _Read:
-    """A file made ready to be written. Without `rows` its content is what the index has, or nothing to index."""
+    """A file made ready to be written. Without `source` its content is what the index has, or nothing to index."""
 
     path: str
     stamp: tuple[int, int, int]
     digest: bytes
     source: Source | None = None
-    rows: list[tuple[str, str, str, bytes]] = field(default_factory=list)  # name, path, body; digest of the text
+    parts: list[_Part] = field(default_factory=list)
 
 
 def feed(connection: sqlite3.Connection, root: str, *, changed: Sequence[str], gone: Sequence[str]) -> None:
@@ -86,9 +101,9 @@ def feed(connection: sqlite3.Connection, root: str, *, changed: Sequence[str], g
         connection.execute("COMMIT")
 
 
-def _known(connection: sqlite3.Connection, path: str) -> tuple[tuple[int, int, int], bytes, int] | None:
-    row = connection.execute("SELECT size, mtime, inode, digest, id FROM files WHERE path = ?", (path,)).fetchone()
-    return (row[:3], row[3], row[4]) if row else None
+def _known(connection: sqlite3.Connection, path: str) -> tuple[bytes, int] | None:
+    row = connection.execute("SELECT digest, id FROM files WHERE path = ?", (path,)).fetchone()
+    return (row[0], row[1]) if row else None
 
 
 def _read(connection: sqlite3.Connection, root: str, path: str) -> _Read:
@@ -98,45 +113,79 @@ def _read(connection: sqlite3.Connection, root: str, path: str) -> _Read:
         data = b"".join(iter(lambda: file.read(MAX_BYTES), b"")) if info.st_size <= MAX_BYTES else b"\0"
     ready = _Read(path, (info.st_size, mtime, info.st_ino), hashlib.blake2b(data, digest_size=16).digest())
     known = _known(connection, path)
-    if known and known[1] == ready.digest:
+    if known and known[0] == ready.digest:
         return ready
     ready.source = read_source(path, data)
-    where = indexed(path.rpartition(".")[0].replace("/", " "))
+    there = _stored(connection, known[1]) if known else {}
     for piece in ready.source.pieces if ready.source else ():
-        digest = hashlib.blake2b(piece.text.encode("utf-8", "replace"), digest_size=16).digest()
-        # Of a module the path is its name already.
-        name = "" if piece.kind == "module" else indexed(piece.name)
-        ready.rows.append((name, where, indexed(piece.text), digest))
+        part = _Part(piece, hashlib.blake2b(piece.text.encode("utf-8", "replace"), digest_size=16).digest())
+        if part.key not in there:
+            part.words = _words(path, piece)
+        ready.parts.append(part)
     return ready
+
+
+def _stored(connection: sqlite3.Connection, file: int) -> dict[_Key, list[int]]:
+    """The pieces of a file that the index has."""
+    found: dict[_Key, list[int]] = {}
+    rows = connection.execute("SELECT id, name, kind, digest FROM pieces WHERE file = ?", (file,))
+    for piece, *key in rows:
+        found.setdefault((key[0], key[1], key[2]), []).append(piece)
+    return found
+
+
+def _words(path: str, piece: Piece) -> tuple[str, str, str]:
+    # Of a module the path is its name already.
+    name = "" if piece.kind == "module" else indexed(piece.name)
+    return name, indexed(path.rpartition(".")[0].replace("/", " ")), indexed(piece.text)
 
 
 def _write(connection: sqlite3.Connection, ready: _Read) -> None:
     known = _known(connection, ready.path)
-    if known and known[1] == ready.digest:
-        # Only touched, or another process was here first.
-        connection.execute("UPDATE files SET size = ?, mtime = ?, inode = ? WHERE id = ?", (*ready.stamp, known[2]))
-        return
-    _forget(connection, ready.path)
-    cursor = connection.execute(
-        "INSERT INTO files (path, size, mtime, inode, digest) VALUES (?, ?, ?, ?, ?)",
-        (ready.path, *ready.stamp, ready.digest),
-    )
-    if ready.source is not None:
-        _insert(connection, int(cursor.lastrowid or 0), ready.source, ready.rows)
-
-
-def _insert(
-    connection: sqlite3.Connection, file: int, source: Source, rows: Sequence[tuple[str, str, str, bytes]]
-) -> None:
-    ids: list[int] = []
-    for piece, (*words, digest) in zip(source.pieces, rows, strict=True):
-        last = piece.name.rpartition(".")[2]
-        cursor = connection.execute(
-            "INSERT INTO pieces (file, name, last, kind, start, end, bases, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (file, piece.name, last, piece.kind, piece.start, piece.end, ",".join(piece.bases), digest),
+    if known:
+        connection.execute(
+            "UPDATE files SET size = ?, mtime = ?, inode = ?, digest = ? WHERE id = ?",
+            (*ready.stamp, ready.digest, known[1]),
         )
-        ids.append(int(cursor.lastrowid or 0))
-        connection.execute("INSERT INTO words (rowid, name, path, body) VALUES (?, ?, ?, ?)", (ids[-1], *words))
+        if known[0] == ready.digest:
+            return  # only touched, or another process was here first
+        file = known[1]
+    else:
+        cursor = connection.execute(
+            "INSERT INTO files (path, size, mtime, inode, digest, family, stem) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (ready.path, *ready.stamp, ready.digest, family_of(ready.path), module_of(ready.path).rpartition(".")[2]),
+        )
+        file = int(cursor.lastrowid or 0)
+    left = _stored(connection, file)
+    # The calls go first: they are found by the pieces that they are in.
+    connection.execute("DELETE FROM calls WHERE piece IN (SELECT id FROM pieces WHERE file = ?)", (file,))
+    connection.execute("DELETE FROM imports WHERE file = ?", (file,))
+    ids = [_put(connection, file, ready.path, part, left.get(part.key)) for part in ready.parts]
+    for piece in (piece for pieces in left.values() for piece in pieces):
+        connection.execute("DELETE FROM words WHERE rowid = ?", (piece,))
+        connection.execute("DELETE FROM pieces WHERE id = ?", (piece,))
+    if ready.source is not None:
+        _relate(connection, file, ready.source, ids)
+
+
+def _put(connection: sqlite3.Connection, file: int, path: str, part: _Part, same: list[int] | None) -> int:
+    """Store a piece, in place of one of the `same` if there is any: its words need not be written again then."""
+    piece = part.piece
+    place = (piece.start, piece.end, ",".join(piece.bases))
+    if same:
+        connection.execute("UPDATE pieces SET start = ?, end = ?, bases = ? WHERE id = ?", (*place, same[0]))
+        return same.pop(0)
+    cursor = connection.execute(
+        "INSERT INTO pieces (start, end, bases, file, name, last, kind, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (*place, file, piece.name, piece.name.rpartition(".")[2], piece.kind, part.digest),
+    )
+    made = int(cursor.lastrowid or 0)
+    words = part.words or _words(path, piece)
+    connection.execute("INSERT INTO words (rowid, name, path, body) VALUES (?, ?, ?, ?)", (made, *words))
+    return made
+
+
+def _relate(connection: sqlite3.Connection, file: int, source: Source, ids: Sequence[int]) -> None:
     connection.executemany(
         "INSERT INTO calls (piece, name, receiver, hint, line) VALUES (?, ?, ?, ?, ?)",
         ((ids[call.piece], call.name, call.receiver, call.hint, call.line) for call in source.calls),

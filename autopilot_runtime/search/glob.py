@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 _MAX_DEEP = 3  # `**` in one pattern: each multiplies the ways a path can be tried
 _MAX_SPREAD = 64  # patterns that `{a,b}{c,d}` may unfold into
+_TOKEN = re.compile(r"\\.|\[[!^]?\]?[^\]]*\]|[{}\[\\]", re.DOTALL)
 _CLASS = re.compile(r"\[[!^]?\]?[^\]/]*\]")
-_NAME_GLOB = re.compile(r"(?=.*[*?])[\w.*?{},+@-]+\Z", re.ASCII)
+# Without what ripgrep takes for something else: `?` is one byte to it, and `{,a}` only `a`.
+_NAME_GLOB = re.compile(r"(?=.*\*)(?!.*\*\*)(?:[\w.*+@-]|\{[\w.*+@-]+(?:,[\w.*+@-]+)*\})+\Z", re.ASCII)
 NEVER = r"(?!)"
 
 
-def spread(glob: str) -> list[str]:
-    """The patterns without braces that a pattern with `{a,b}` stands for."""
+def spread(glob: str, *, empty: bool = True) -> list[str]:
+    """The patterns without braces that a pattern with `{a,b}` stands for. Not `empty`: `{,a}` is only `a`."""
     done: list[str] = []
     todo = [glob]
     while todo and len(done) + len(todo) <= _MAX_SPREAD:
@@ -24,8 +26,18 @@ def spread(glob: str) -> list[str]:
             done.append(one)
             continue
         start, end, choices = found
-        todo.extend(one[:start] + choice + one[end:] for choice in reversed(choices))
+        todo.extend(one[:start] + choice + one[end:] for choice in reversed(choices) if choice or empty)
     return done + todo
+
+
+def is_sound(glob: str) -> bool:
+    """Whether ripgrep takes the pattern: all is closed, braces hold no braces, and no backslash is left over."""
+    inside = False
+    for found in _TOKEN.finditer(glob):
+        if found[0] in ("[", "\\") or found[0] == ("{" if inside else "}"):
+            return False
+        inside = found[0] == "{" or (inside and found[0] != "}")
+    return not inside
 
 
 def _first_braces(glob: str) -> tuple[int, int, list[str]] | None:
@@ -106,27 +118,34 @@ def _class(text: str) -> str:
 
 
 class Include:
-    """Which paths an `include=` selects: globs, `!` excludes, the last one that fits decides."""
+    """Which paths an `include=` selects: globs, `!` excludes, the last one that fits decides.
+
+    A hidden file or folder has to be named, by a glob with a name that begins with a dot.
+    """
 
     def __init__(self, globs: Sequence[str]) -> None:
         self.globs = tuple(globs)
-        self._rules = [(not glob.startswith("!"), _compiled(glob.removeprefix("!"))) for glob in globs]
-        self._default = bool(globs) and not any(wanted for wanted, _ in self._rules)
+        self._rules = [
+            (not glob.startswith("!"), _names_hidden(glob), _compiled(glob.removeprefix("!"))) for glob in globs
+        ]
+        self._default = not any(wanted for wanted, _, _ in self._rules)
         # Plain patterns for file names, which ripgrep can apply by itself before it opens a file.
         self.typed = bool(globs) and all(_NAME_GLOB.match(glob) for glob in globs)
-        # A name with a leading dot in a glob asks for hidden files by name.
-        self.hidden = any(part[:1] == "." for glob in globs for part in _parts(glob))
+        self.hidden = any(wanted and dotted for wanted, dotted, _ in self._rules)
 
-    def __contains__(self, path: str) -> bool:
-        for wanted, pattern in reversed(self._rules):
-            if pattern.fullmatch(path):
+    def selects(self, path: str, start: str = "") -> bool:
+        """Whether the file is wanted; `start` is the folder below which it was found."""
+        hidden = "/." in f"/{path[len(start) :]}"
+        for wanted, dotted, pattern in reversed(self._rules):
+            if (dotted or not (wanted and hidden)) and pattern.fullmatch(path):
                 return wanted
-        return self._default or not self._rules
+        return self._default and not hidden
 
 
-def _parts(glob: str) -> Iterator[str]:
-    for one in spread(glob.removeprefix("!").removeprefix("./")):
-        yield from one.split("/")
+def _names_hidden(glob: str) -> bool:
+    return any(
+        part[:1] == "." for one in spread(glob.removeprefix("!").removeprefix("./")) for part in one.split("/")
+    )
 
 
 def _compiled(glob: str) -> re.Pattern[str]:

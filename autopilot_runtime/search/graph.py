@@ -7,15 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from autopilot_runtime.search.resolve import Resolver, Site, Symbol
+from autopilot_runtime.search.resolve import SITES, Resolver, Site, Symbol
 
 MAX_EDGES = 200
 SECONDS = 5.0  # one trace may take; in huge workspaces a name like `get` is called everywhere
 _MAX_SITES = 5_000  # calls of one name that are looked at
 _MAX_ALIASES = 20
-_SITE = "c.piece, p.file, c.name, c.receiver, c.hint, c.line FROM calls c JOIN pieces p ON p.id = c.piece"
-
-
 _Direction = Callable[[Sequence[Symbol]], Iterable["Edge"]]
 
 
@@ -126,8 +123,8 @@ class _Walk:
         yield symbol
         owner, _, last = symbol.name.rpartition(".")
         if owner and last in ("__init__", "constructor", "initialize"):
-            named = self.resolver.named(owner.rpartition(".")[2])
-            yield from (one for one in named if one.file == symbol.file and one.name == owner)
+            found = self.resolver.in_file(symbol.file, owner.rpartition(".")[2])
+            yield from (one for one in found if one.name == owner)
 
     def _sites(self, name: str) -> Iterator[Site]:
         """Calls of that name, and of the names under which it is imported."""
@@ -135,7 +132,7 @@ class _Walk:
             "SELECT DISTINCT local FROM imports WHERE last = ? AND local != ? LIMIT ?", (name, name, _MAX_ALIASES)
         ).fetchall()
         for one in [name, *(alias for (alias,) in aliases)]:
-            rows = self.connection.execute(f"SELECT {_SITE} WHERE c.name = ? LIMIT ?", (one, _MAX_SITES))
+            rows = self.connection.execute(f"{SITES} WHERE c.name = ? LIMIT ?", (one, _MAX_SITES))
             yield from (Site(*row) for row in rows.fetchall())
 
     def callees(self, symbols: Sequence[Symbol]) -> Iterator[Edge]:
@@ -156,7 +153,7 @@ class _Walk:
         if symbol.kind == "class":
             where = "p.file = ? AND p.start >= ? AND p.end <= ?"
             values = [symbol.file, symbol.line, symbol.end]
-        rows = self.connection.execute(f"SELECT {_SITE} WHERE {where} ORDER BY c.line LIMIT {_MAX_SITES}", values)
+        rows = self.connection.execute(f"{SITES} WHERE {where} ORDER BY c.line LIMIT {_MAX_SITES}", values)
         yield from (Site(*row) for row in rows.fetchall())
 
 

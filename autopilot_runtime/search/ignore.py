@@ -1,17 +1,24 @@
-"""Which paths `.gitignore`, `.ignore` and `.rgignore` files hide: the same answer as ripgrep's."""
+"""Which paths `.gitignore`, `.ignore` and `.rgignore` files hide: the same answer as ripgrep's.
+
+Patterns and paths are compared byte by byte, as git does it. So that these can be strings here, a byte is a letter.
+"""
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
-from autopilot_runtime.search.glob import spread, to_regex
+from autopilot_runtime.search.glob import is_sound, spread, to_regex
 
 # The kinds in the order of their weight; a match of one kind hides all that lighter kinds say.
 KINDS = (".rgignore", ".ignore", ".gitignore", "exclude")
+_TELLING = frozenset([*KINDS[:3], ".git"])
 _MAX_BYTES = 1 << 20
 _NONE: list[tuple[int, bool, bool]] = []
+_ESCAPED = re.compile(r"\\.", re.DOTALL)  # a slash may be written as `\/`
 _PLAIN = re.compile(r"[^*?\[\]{}\\/]+\Z")
 _SUFFIX = re.compile(r"\*(\.[^*?\[\]{}\\/.]+)\Z")
 
@@ -23,7 +30,7 @@ class Rules:
         self._names: dict[str, list[tuple[int, bool, bool]]] = {}
         self._suffixes: dict[str, list[tuple[int, bool, bool]]] = {}
         self._globs: list[tuple[int, bool, bool, re.Pattern[str]]] = []
-        self.lines = [line for line in map(_without_trailing_space, text.splitlines()) if line and line[0] != "#"]
+        self.lines = [line for line in map(_without_trailing_space, text.split("\n")) if line and line[0] != "#"]
         for number, line in enumerate(self.lines):
             self._add(number, line)
         self._globs.reverse()
@@ -31,7 +38,7 @@ class Rules:
 
     def _add(self, number: int, line: str) -> None:
         ignored = not line.startswith("!")
-        glob = line if ignored else line[1:]
+        glob = _ESCAPED.sub(lambda found: found[0].replace("\\/", "/"), line if ignored else line[1:])
         folder_only = glob.endswith("/")
         glob = glob[:-1] if folder_only else glob
         rule = (number, ignored, folder_only)
@@ -39,9 +46,9 @@ class Rules:
             self._names.setdefault(glob, []).append(rule)
         elif suffix := _SUFFIX.match(glob):
             self._suffixes.setdefault(suffix[1], []).append(rule)
-        elif glob.strip("/"):
-            whole = glob.lstrip("/") if "/" in glob else f"**/{glob}"
-            regex = "|".join(f"(?:{to_regex(one)})" for one in spread(whole))
+        elif glob.strip("/") and is_sound(glob):
+            whole = glob.removeprefix("/") if "/" in glob else f"**/{glob}"
+            regex = "|".join(f"(?:{to_regex(one)})" for one in spread(whole, empty=False))
             self._globs.append((*rule, re.compile(regex, re.DOTALL)))
 
     @property
@@ -68,14 +75,17 @@ class Rules:
         return verdict
 
 
+def _as_letters(path: str) -> str:
+    return os.fsencode(path).decode("latin-1")
+
+
 def _suffix(name: str) -> str:
     dot = name.rfind(".")
     return name[dot:] if dot >= 0 else ""
 
 
 def _without_trailing_space(line: str) -> str:
-    bare = line.rstrip(" \t")
-    return bare + " " if bare.endswith("\\") and bare != line else bare
+    return line if line.endswith("\\ ") else line.rstrip(" \t\r\v\f")
 
 
 class Level:
@@ -97,7 +107,7 @@ class Level:
         self.above = above
         # Asked once for each file there is: so who is to be heard, and in which order, is settled here.
         self._voices = [
-            (level.rules[kind], level.above, len(level.prefix))
+            (level.rules[kind], level.above, len(_as_letters(level.prefix)))
             for kind in KINDS
             for level in self._chain(kind)
             if kind in level.rules
@@ -105,6 +115,8 @@ class Level:
 
     def ignored(self, path: str, name: str, *, folder: bool) -> bool | None:
         """True: hidden by a rule. False: expressly kept. None: no rule speaks of it."""
+        if not path.isascii():
+            path, name = _as_letters(path), _as_letters(name)
         for rules, above, skipped in self._voices:
             verdict = rules.decide(above + path if above else path[skipped:], name, folder=folder)
             if verdict is not None:
@@ -129,10 +141,12 @@ class Rulebook:
         self.root = root
         self._is_top = Path(root, ".git").exists()
         self.above = _levels_above(root)
-        self._known: dict[str, tuple[Level, bool]] = {}
+        self._known: dict[tuple[str, str], tuple[Level, bool]] = {}
 
-    def enter(self, prefix: str, names: frozenset[str], parent: Level | None) -> Level:
+    def enter(self, prefix: str, names: Set[str], parent: Level | None) -> Level:
         """The level of one folder, given the names in it. Costs nothing where there is no ignore file."""
+        if parent is not None and _TELLING.isdisjoint(names):
+            return parent
         rules = _rules_in(Path(self.root, prefix), names)
         is_top = self._is_top and ".git" in names
         if parent is not None and not rules and not is_top:
@@ -143,8 +157,9 @@ class Rulebook:
         """What the folders above say that ripgrep can be told as rules of the root; the rest is for `hides`."""
         lines: list[str] = []
         level = self.above
+        kinds = KINDS[:2] if self._is_top else KINDS
         while level is not None:
-            for kind in reversed(KINDS):
+            for kind in reversed(kinds):
                 more = level.rules[kind].loose if kind in level.rules else []
                 if more is None:
                     return []
@@ -160,18 +175,21 @@ class Rulebook:
 
     def down_to(self, folder: str, start: str = "") -> tuple[Level, bool]:
         """The level of a folder, and whether it is hidden; `start` itself and all above it never are."""
-        known = self._known.get(folder)
+        known = self._known.get((folder, start))
         if known is None:
             outer, _, name = folder.rpartition("/")
             parent, hidden = self.down_to(outer, start) if folder else (self.above, False)
             if folder and len(folder) > len(start) and parent is not None:
                 hidden = hidden or bool(parent.ignored(folder, name, folder=True))
             prefix = folder + "/" if folder else ""
-            known = self._known[folder] = (self.enter(prefix, _names_in(Path(self.root, prefix)), parent), hidden)
+            known = self._known[folder, start] = (
+                self.enter(prefix, _names_in(Path(self.root, prefix)), parent),
+                hidden,
+            )
         return known
 
 
-def _rules_in(folder: Path, names: frozenset[str]) -> dict[str, Rules]:
+def _rules_in(folder: Path, names: Set[str]) -> dict[str, Rules]:
     found = {kind: rules for kind in KINDS[:3] if kind in names and (rules := _read(folder / kind))}
     if ".git" in names and (exclude := _read(folder / ".git" / "info" / "exclude")):
         found["exclude"] = exclude
@@ -179,7 +197,7 @@ def _rules_in(folder: Path, names: frozenset[str]) -> dict[str, Rules]:
 
 
 def _names_in(folder: Path) -> frozenset[str]:
-    return frozenset(name for name in (*KINDS[:3], ".git") if (folder / name).exists())
+    return frozenset(name for name in _TELLING if (folder / name).exists())
 
 
 def _read(path: Path) -> Rules | None:
@@ -190,8 +208,17 @@ def _read(path: Path) -> Rules | None:
             data = file.read(_MAX_BYTES)
     except OSError:
         return None  # unreadable: ripgrep goes on without it, too
-    rules = Rules(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
+    rules = Rules(_valid(data.removeprefix(codecs.BOM_UTF8)).decode("latin-1"))
     return None if rules.empty else rules
+
+
+def _valid(data: bytes) -> bytes:
+    """What comes before the first line that is not UTF-8: there ripgrep stops to read."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return data[: data.rfind(b"\n", 0, error.start) + 1]
+    return data
 
 
 def _levels_above(root: str) -> Level | None:
@@ -201,6 +228,6 @@ def _levels_above(root: str) -> Level | None:
         return None
     level: Level | None = None
     for folder, names in reversed(chain):
-        above = start.relative_to(folder).as_posix() + "/"
+        above = _as_letters(start.relative_to(folder).as_posix() + "/")
         level = Level("", _rules_in(folder, names), level, is_top=".git" in names, above=above)
     return level

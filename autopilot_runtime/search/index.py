@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ FROM (SELECT rowid, bm25(words, 4.0, 2.0, 1.0) AS score FROM words WHERE words M
 JOIN pieces p ON p.id = w.rowid JOIN files f ON f.id = p.file ORDER BY w.score, f.path, p.start
 """
 Progress = Callable[[int, int], None]
+Stamp = tuple[int, int, int]  # size, time of change, inode
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,60 +131,75 @@ class Index:
             return self._refresh(clock, progress)
 
     def _refresh(self, clock: child.Clock, progress: Progress) -> Refreshed:
-        now, all_seen = self._look(clock)
         with self.open() as connection:
-            rows = connection.execute("SELECT path, size, mtime, inode FROM files")
-            known = {path: (size, mtime, inode) for path, size, mtime, inode in rows}
-        changed = [path for path, stamp in now.items() if known.get(path) != stamp]
-        gone = [path for path in known if path not in now] if all_seen else []
-        if not changed and not gone:
-            return Refreshed(len(now), 0, 0, complete=all_seen)
-        before = len(known) - len(gone)
-        whole = self._feed(changed, gone, clock, lambda: self._tell(progress, before, len(now)))
-        return Refreshed(len(now), len(changed), len(gone), complete=whole and all_seen)
+            rows = connection.execute("SELECT path, size, mtime, inode FROM files").fetchall()
+        known: dict[str, Stamp] = {path: (size, mtime, inode) for path, size, mtime, inode in rows}
+        with child.Child(child.worker("feed"), cwd=self.root) as worker:
+            seen, changed, all_seen = self._look(known, clock, worker)
+            gone = [path for path in known if path not in seen] if all_seen else []
+            if not changed and not gone:
+                return Refreshed(len(seen), 0, 0, complete=all_seen)
+            before = len(known) - len(gone)
+            whole = self._feed(changed, gone, clock, worker, lambda: self._tell(progress, before, len(seen)))
+        return Refreshed(len(seen), len(changed), len(gone), complete=whole and all_seen)
 
-    def _look(self, clock: child.Clock) -> tuple[dict[str, tuple[int, int, int]], bool]:
-        """The stamps of the files to be indexed, and whether these are all: a root may be somebody's whole disk."""
-        now: dict[str, tuple[int, int, int]] = {}
+    def _look(
+        self, known: Mapping[str, Stamp], clock: child.Clock, worker: child.Child
+    ) -> tuple[set[str], list[str], bool]:
+        """The files to be indexed, which of them changed, and whether these are all: a root may be a whole disk."""
+        seen: set[str] = set()
+        changed: list[str] = []
         for number, (path, entry) in enumerate(Walk(self.root)):
             if is_indexed(path) and path.isprintable() and (info := _stat(entry)) and info.st_size <= MAX_BYTES:
-                now[path] = (info.st_size, info.st_mtime_ns, info.st_ino)
-            if len(now) >= MAX_FILES:
+                seen.add(path)
+                if known.get(path) != (info.st_size, info.st_mtime_ns, info.st_ino):
+                    worker.start()  # it gets ready while the rest is looked at
+                    changed.append(path)
+            if len(seen) >= MAX_FILES:
                 self.notes.append(f"Only the first {MAX_FILES:,} files are indexed")
-                return now, False
+                return seen, changed, False
             if number % 1_000 == 999 and clock.left <= 0:
-                return now, False
-        return now, True
+                return seen, changed, False
+        return seen, changed, True
 
-    def _feed(self, changed: list[str], gone: list[str], clock: child.Clock, tick: Callable[[], None]) -> bool:
+    def _feed(
+        self, changed: list[str], gone: list[str], clock: child.Clock, worker: child.Child, tick: Callable[[], None]
+    ) -> bool:
         """Parse and store what changed, in one process, or in a few when it is much; whether all was done."""
         count = max(1, min(_MAX_WORKERS, (os.cpu_count() or 1), len(changed) // _FILES_PER_WORKER))
         orders = [
-            {
-                "root": self.root,
-                "index": str(self.path),
-                "changed": changed[number::count],
-                "gone": [] if number else gone,
-                "packages": [entry for entry in sys.path if os.path.isabs(entry)],  # noqa: PTH117 - for grammars
-            }
+            json.dumps(
+                {
+                    "root": self.root,
+                    "index": str(self.path),
+                    "changed": changed[number::count],
+                    "gone": [] if number else gone,
+                    "packages": [entry for entry in sys.path if os.path.isabs(entry)],  # noqa: PTH117 - for grammars
+                }
+            ).encode()
             for number in range(count)
         ]
-        command = child.worker("feed")
 
-        def work(order: dict[str, Any], tick: Callable[[], None] | None) -> child.Done:
-            return child.run(command, cwd=self.root, clock=clock, sent=json.dumps(order).encode(), tick=tick)
+        def work(order: bytes) -> child.Done:
+            return child.run(child.worker("feed"), cwd=self.root, clock=clock, sent=order)
 
         with ThreadPoolExecutor(count) as pool:
-            others = [pool.submit(work, order, None) for order in orders[1:]]
-            finished = [work(orders[0], tick), *(other.result() for other in others)]
+            others = [pool.submit(work, order) for order in orders[1:]]
+            finished = [worker.finish(clock, sent=orders[0], tick=tick), *(other.result() for other in others)]
         for done in finished:
             reason = done.errors.decode("utf-8", "replace").strip()[-300:]
             if done.code == DAMAGED:
                 remove(self.path)
                 raise Damaged(reason)
             if done.code not in (0, None):
-                raise ToolError(f"Indexing {self.root} failed: {reason or f'exit code {done.code}'}")
+                raise ToolError(self._failed(reason or f"exit code {done.code}"))
         return all(done.code == 0 for done in finished)
+
+    def _failed(self, reason: str) -> str:
+        advice = (
+            f"Free some space for {self.path.parent}" if "full" in reason else "Call again: it goes on from there"
+        )
+        return f"Indexing {self.root} failed: {reason}. {advice}."
 
     def _tell(self, progress: Progress, before: int, total: int) -> None:
         with self.open() as connection:

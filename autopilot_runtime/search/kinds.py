@@ -49,6 +49,14 @@ def read_source(path: str, data: bytes) -> Source | None:
     return found or windows(text.split("\n"))
 
 
+def family_of(path: str) -> str:
+    """The same for files whose code can call each other: one language, or languages that mix."""
+    ending = path.rpartition(".")[2].lower()
+    if ending in ("js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts", "vue", "svelte"):
+        return "js"
+    return "c" if ending in ("c", "h", "cc", "cpp", "cxx", "hpp", "hh") else ending
+
+
 def module_of(path: str) -> str:
     """`src/app/core.py` → `src.app.core`; a package is its folder."""
     return path.rpartition(".")[0].removesuffix("/__init__").replace("/", ".")

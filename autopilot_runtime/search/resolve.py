@@ -6,15 +6,20 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from autopilot_runtime.search.kinds import module_of
 
-_SYMBOL = "p.id, p.name, p.kind, f.path, p.start, p.end, p.bases, p.file FROM pieces p JOIN files f ON f.id = p.file"
+_SYMBOL = (
+    "p.id, p.name, p.kind, f.path, p.start, p.end, p.bases, p.file, f.family "
+    "FROM pieces p JOIN files f ON f.id = p.file"
+)
 _DEFINED = "p.kind IN ('function', 'method', 'class')"
 _OWN = ("self", "cls", "this", "super()", "super", "Self")
 # On an unknown receiver these are nearly always calls of built-in types.
 _BUILTIN = frozenset(name for kind in (str, bytes, list, dict, set, tuple, int) for name in dir(kind))
 _MANY = 12  # methods of one name; a call on something unknown could be any of them, which says nothing
+_MAX_FOUND = 500  # symbols that one name may mean
 _CACHED = 20_000
 
 
@@ -30,6 +35,7 @@ class Symbol:
     end: int
     bases: str = ""
     file: int = 0
+    family: str = ""
 
     @property
     def dotted(self) -> str:
@@ -39,14 +45,26 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A call as it stands in the index."""
+    """A call as it stands in the index. `imported` is what the first name of it stands for, if that is an import."""
 
     piece: int
     file: int
+    family: str
     name: str
     receiver: str
     hint: str
     line: int
+    imported: str | None
+
+
+# Joined to the sites, because asking for each of thousands takes longer than all else.
+SITES = """
+SELECT c.piece, p.file, f.family, c.name, c.receiver, c.hint, c.line, i.target
+FROM calls c JOIN pieces p ON p.id = c.piece JOIN files f ON f.id = p.file
+LEFT JOIN imports i ON i.file = p.file
+  AND i.local = iif(c.receiver = '', c.name, substr(c.receiver, 1, instr(c.receiver || '.', '.') - 1))
+"""
+Reached = tuple[tuple[Symbol, ...], bool]
 
 
 class Resolver:
@@ -54,81 +72,87 @@ class Resolver:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.named = lru_cache(_CACHED)(self._named)
-        self.imports = lru_cache(_CACHED)(self._imports)
         self.symbol = lru_cache(_CACHED)(self._symbol)
-        self.reached = lru_cache(_CACHED)(self._reached)
-        self.is_package = lru_cache(_CACHED)(self._is_package)
+        self.in_file = lru_cache(_CACHED)(self._in_file)
+        self._named = lru_cache(_CACHED)(self._some_named)
+        self._target = lru_cache(_CACHED)(self._find_target)
+        self._modules = lru_cache(_CACHED)(self._find_modules)
+        self._at = lru_cache(_CACHED)(self._find_at)
+        self._class = lru_cache(_CACHED)(self._find_class)
+        self._method = lru_cache(_CACHED)(self._find_method)
 
-    def _named(self, last: str) -> tuple[Symbol, ...]:
-        """Everything defined under a name."""
-        rows = self.connection.execute(
-            f"SELECT {_SYMBOL} WHERE p.last = ? AND {_DEFINED} ORDER BY f.path, p.start LIMIT 500", (last,)
-        )
-        return tuple(Symbol(*row) for row in rows)
-
-    def _imports(self, file: int) -> dict[str, str]:
-        return dict(self.connection.execute("SELECT local, target FROM imports WHERE file = ?", (file,)).fetchall())
+    def _symbols(self, where: str, *values: object) -> Iterator[Symbol]:
+        rows = self.connection.execute(f"SELECT {_SYMBOL} WHERE {where}", values)
+        return (Symbol(*row) for row in rows)
 
     def _symbol(self, piece: int) -> Symbol:
-        return Symbol(*self.connection.execute(f"SELECT {_SYMBOL} WHERE p.id = ?", (piece,)).fetchone())
+        return next(self._symbols("p.id = ?", piece))
+
+    def _in_file(self, file: int, last: str) -> tuple[Symbol, ...]:
+        """What a file defines under a name, at any depth."""
+        return tuple(self._symbols(f"p.last = ? AND p.file = ? AND {_DEFINED} ORDER BY p.start", last, file))
+
+    def _some_named(self, last: str, family: str, *kinds: str) -> tuple[Symbol, ...]:
+        """What is defined under a name anywhere: all, when that is few."""
+        where = f"p.last = ? AND f.family = ? AND p.kind IN ({', '.join('?' * len(kinds))}) ORDER BY f.path, p.start"
+        return tuple(islice(self._symbols(where, last, family, *kinds), _MANY + 1))
 
     def find(self, query: str) -> list[Symbol]:
         """What a name of any length means: `go`, `Class.go`, `pkg.mod.go`, `src/mod.py:go`."""
         wanted = query.strip().removesuffix("()").replace("::", ":").replace("#", ".")
         path, _, name = wanted.rpartition(":")
         name = name.replace("/", ".").strip(".")
-        found = [one for one in self.named(name.rpartition(".")[2]) if _ends_with(one.dotted, name)]
-        return [one for one in found if not path or one.path == path or one.path.endswith("/" + path)]
-
-    def _reached(self, site: Site) -> tuple[tuple[Symbol, ...], bool]:
-        """What the call may reach, and whether that is sure."""
-        symbol = self.symbol(site.piece)
-        if not site.receiver:
-            return self._plain(site, symbol)
-        if site.receiver in _OWN and site.hint:
-            return self._on_class(site, symbol, above=site.receiver.startswith("super"))
-        if site.hint:
-            return self._on_class(site, symbol)
-        imports = self.imports(site.file)
-        first, _, rest = site.receiver.partition(".")
-        if first in imports:
-            target = ".".join(filter(None, [imports[first], rest, site.name]))
-            return self._imported(target), True
-        local = [
+        found = (
             one
-            for one in self.named(site.name)
-            if one.file == site.file and one.name == f"{site.receiver}.{site.name}"
-        ]
-        if local:
-            return tuple(local), True
-        return self._anybody(site), False
+            for one in self._symbols(f"p.last = ? AND {_DEFINED} ORDER BY f.path, p.start", name.rpartition(".")[2])
+            if _ends_with(one.dotted, name) and (not path or one.path == path or one.path.endswith("/" + path))
+        )
+        return list(islice(found, _MAX_FOUND))
 
-    def _plain(self, site: Site, symbol: Symbol) -> tuple[tuple[Symbol, ...], bool]:
-        here = [one for one in self.named(site.name) if one.file == site.file and one.name == site.name]
+    def reached(self, site: Site) -> Reached:
+        """What the call may reach, and whether that is sure."""
+        if not site.receiver:
+            return self._plain(site)
+        if site.hint:
+            return self._on_class(site)
+        if site.imported is not None:
+            rest = site.receiver.partition(".")[2]
+            return self._at(".".join(filter(None, [site.imported, rest, site.name]))), True
+        wanted = f"{site.receiver}.{site.name}"
+        local = tuple(one for one in self.in_file(site.file, site.name) if one.name == wanted)
+        return (local, True) if local else (self._anybody(site), False)
+
+    def _plain(self, site: Site) -> Reached:
+        here = tuple(one for one in self.in_file(site.file, site.name) if one.name == site.name)
         if here:
-            return tuple(here), True
-        imports = self.imports(site.file)
-        if site.name in imports:
-            return self._imported(imports[site.name]), True
-        if symbol.path.endswith(".py") and "*" not in imports:
+            return here, True
+        if site.imported is not None:
+            return self._at(site.imported), True
+        if site.family == "py" and self._target(site.file, "*") is None:
             return (), True  # a built-in, a parameter, or a function inside the function
-        free = [one for one in self.named(site.name) if one.kind != "method" and _kin(one.path, symbol.path)]
-        return tuple(free[:_MANY]), len(free) == 1
+        free = self._named(site.name, site.family, "function", "class")[:_MANY]
+        return free, len(free) == 1
 
-    def _on_class(self, site: Site, symbol: Symbol, *, above: bool = False) -> tuple[tuple[Symbol, ...], bool]:
-        """A method of a class that is known, or of those it inherits from (`above`: only of those)."""
-        classes = self._class(site.hint, site.file)
-        if above:
-            classes = [base for one in classes for base in self._bases(one)]
-        for one in self._lineage(classes):
-            wanted = f"{one.name}.{site.name}"
-            own = [method for method in self.named(site.name) if method.file == one.file and method.name == wanted]
-            if own:
-                return tuple(own), True
+    def _on_class(self, site: Site) -> Reached:
+        """A method of a class that is known, or of those it inherits from (`super`: only of those)."""
+        above = site.receiver.startswith("super")
+        own = self._method(site.hint, site.file, site.family, site.name, above)
+        if own:
+            return own, True
         if site.receiver in _OWN and not above:
             return self._anybody(site), False  # a mixin calls what its heirs have
         return (), True
+
+    def _find_method(self, hint: str, file: int, family: str, name: str, above: bool) -> tuple[Symbol, ...]:
+        classes = self._class(hint, file, family)
+        if above:
+            classes = tuple(base for one in classes for base in self._bases(one))
+        for one in self._lineage(classes):
+            wanted = f"{one.name}.{name}"
+            own = tuple(method for method in self.in_file(one.file, name) if method.name == wanted)
+            if own:
+                return own
+        return ()
 
     def _lineage(self, classes: Sequence[Symbol]) -> Iterator[Symbol]:
         todo, seen = list(classes), set[int]()
@@ -140,72 +164,67 @@ class Resolver:
                 todo += self._bases(one)
 
     def _bases(self, one: Symbol) -> list[Symbol]:
-        return [base for name in filter(None, one.bases.split(",")) for base in self._class(name, one.file)]
+        names = filter(None, one.bases.split(","))
+        return [base for name in names for base in self._class(name, one.file, one.family)]
 
-    def _class(self, name: str, file: int) -> list[Symbol]:
+    def _find_class(self, name: str, file: int, family: str) -> tuple[Symbol, ...]:
         """The class that a name means in a file."""
         last = name.rpartition(".")[2]
-        classes = [one for one in self.named(last) if one.kind == "class"]
-        here = [one for one in classes if one.file == file and one.name == name]
+        here = tuple(one for one in self.in_file(file, last) if one.kind == "class" and one.name == name)
         if here:
             return here
-        imports = self.imports(file)
         first, _, rest = name.partition(".")
-        if first in imports:
-            return [
-                one for one in self._imported(".".join(filter(None, [imports[first], rest]))) if one.kind == "class"
-            ]
-        return classes if len(classes) == 1 else []
+        target = self._target(file, first)
+        if target is not None:
+            found = self._at(".".join(filter(None, [target, rest])))
+            return tuple(one for one in found if one.kind == "class")
+        classes = self._named(last, family, "class")
+        return classes if len(classes) == 1 else ()
 
-    def _imported(self, target: str, depth: int = 0) -> tuple[Symbol, ...]:
-        """What a dotted name is, also when a package only passes it on."""
-        last = target.rpartition(".")[2]
-        found = tuple(one for one in self.named(last) if self._is_at(one, target))
+    def _find_target(self, file: int, local: str) -> str | None:
+        """What a name stands for that a file imports."""
+        row = self.connection.execute("SELECT target FROM imports WHERE file = ? AND local = ?", (file, local))
+        return next((str(target) for (target,) in row), None)
+
+    def _find_at(self, target: str, depth: int = 0) -> tuple[Symbol, ...]:
+        """What a dotted import names, also when a package only passes it on."""
+        parts = target.split(".")
+        found: list[Symbol] = []
+        for cut in range(len(parts) - 1, 0, -1):
+            name = ".".join(parts[cut:])
+            for file in self._modules(".".join(parts[:cut])):
+                found += [one for one in self.in_file(file, parts[-1]) if one.name == name]
         if found or depth > 3:
-            return found
+            return tuple(found)
         package, _, name = target.rpartition(".")
-        tail = package.replace(".", "/")
-        if not tail:
-            return ()
-        ways = (f"{tail}/__init__.py", f"{tail}.py")
-        row = self.connection.execute(
-            "SELECT i.target FROM imports i JOIN files f ON f.id = i.file WHERE i.local = ? AND "
-            "(f.path IN (?, ?) OR f.path LIKE ? OR f.path LIKE ?) LIMIT 1",
-            (name, *ways, *(f"%/{way}" for way in ways)),
-        ).fetchone()
-        return self._imported(row[0], depth + 1) if row and row[0] != target else ()
+        ways = (self._target(file, name) for file in self._modules(package)) if package else ()
+        passed_on = next((way for way in ways if way is not None and way != target), None)
+        return self._find_at(passed_on, depth + 1) if passed_on else ()
 
-    def _is_at(self, one: Symbol, target: str) -> bool:
-        """Whether a dotted import names it: `json.loads` is `src/json.py:loads`, but not that of `flask/json.py`."""
-        if not _ends_with(one.dotted, target):
-            return False
-        folder = one.dotted[: -len(target) - 1].replace(".", "/")
-        return not folder or not self.is_package(folder)
+    def _find_modules(self, module: str) -> tuple[int, ...]:
+        """The files an import of `module` may mean: for `json` `src/json.py`, but not that of a package."""
+        rows = self.connection.execute(
+            "SELECT id, path FROM files WHERE stem = ? AND family = 'py' ORDER BY path", (module.rpartition(".")[2],)
+        )
+        found = [(file, module_of(path)) for file, path in rows.fetchall()]
+        return tuple(
+            file
+            for file, whole in found
+            if _ends_with(whole, module) and not self._is_package(whole[: -len(module) - 1])
+        )
 
-    def _is_package(self, folder: str) -> bool:
-        found = self.connection.execute("SELECT 1 FROM files WHERE path = ?", (f"{folder}/__init__.py",))
-        return found.fetchone() is not None
+    def _is_package(self, module: str) -> bool:
+        path = f"{module.replace('.', '/')}/__init__.py"
+        found = self.connection.execute("SELECT 1 FROM files WHERE path = ?", (path,))
+        return bool(module) and found.fetchone() is not None
 
     def _anybody(self, site: Site) -> tuple[Symbol, ...]:
         """All methods of that name, when there are few enough for a guess."""
         if site.name in _BUILTIN:
             return ()
-        home = self.symbol(site.piece).path
-        methods = [one for one in self.named(site.name) if one.kind == "method" and _kin(one.path, home)]
-        return tuple(methods) if len(methods) <= _MANY else ()
+        methods = self._named(site.name, site.family, "method")
+        return methods if len(methods) <= _MANY else ()
 
 
 def _ends_with(dotted: str, name: str) -> bool:
     return dotted == name or dotted.endswith("." + name)
-
-
-def _kin(one: str, other: str) -> bool:
-    """Whether code of one file can call that of another: one language, or languages that mix."""
-    return _family(one) == _family(other)
-
-
-def _family(path: str) -> str:
-    ending = path.rpartition(".")[2].lower()
-    if ending in ("js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts", "vue", "svelte"):
-        return "js"
-    return "c" if ending in ("c", "h", "cc", "cpp", "cxx", "hpp", "hh") else ending

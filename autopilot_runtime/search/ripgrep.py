@@ -22,6 +22,9 @@ _ALWAYS = ("--no-config", "--no-messages", "--no-follow", "--no-mmap", "--crlf",
 _RULES = ("--no-ignore-global", "--no-ignore-parent", "--glob=!.git")
 # A match of nothing at the end of a line has no column.
 _RECORD = re.compile(rb"(\d+):(?:(\d+):)?(\d+):")
+# What ends the text of a file with a NUL far into it, in place of its further matches.
+_BINARY = re.compile(rb'.*?: binary file matches \(found "\\0" byte around offset \d+\)\n', re.DOTALL)
+_SMALL = 8 << 20
 _ARGUMENTS = 24_000  # bytes of paths on one command line: what every system takes
 
 
@@ -88,7 +91,7 @@ def _ignore_file(lines: Sequence[str]) -> Iterator[list[str]]:
         return
     with tempfile.TemporaryDirectory(prefix="autopilot-") as folder:
         path = Path(folder, "ignore")
-        path.write_text("\n".join(lines), encoding="utf-8", errors="surrogateescape")
+        path.write_text("\n".join(lines), encoding="latin-1")
         yield [f"--ignore-file={path}"]
 
 
@@ -96,14 +99,14 @@ def spots(
     rg: str, root: str, pattern: str, *, paths: Iterable[str], limit: int, clock: child.Clock
 ) -> Iterator[list[Spot]]:
     """Up to `limit` places in each of the files, one list for each command, in the order of `paths`."""
-    options = ["--text", "--no-heading", "--with-filename", "--null", "--line-number", "--column", "--byte-offset"]
+    options = ["--no-heading", "--with-filename", "--null", "--line-number", "--column", "--byte-offset"]
     # The text of a line is not wanted: we read it ourselves, from a file that cannot have become a link.
     options += ["--max-columns=1", f"--max-count={limit}"]
     for some in _portions(paths, limit):
         order = {path: index for index, path in enumerate(some)}
-        done = child.run(
-            [rg, *_ALWAYS, *options, "--", pattern, *(_spelt(path) for path in some)], cwd=root, clock=clock
-        )
+        threads = ["--threads=1"] if _are_small(root, some) else []
+        command = [rg, *_ALWAYS, *options, *threads, "--", pattern, *map(_spelt, some)]
+        done = child.run(command, cwd=root, clock=clock)
         _check(done)
         found = [spot for spot in _parsed(done.output) if spot.path in order]
         yield sorted(found, key=lambda spot: (order[spot.path], spot.line))
@@ -111,10 +114,24 @@ def spots(
             return
 
 
+def _are_small(root: str, paths: Sequence[str]) -> bool:
+    """Whether to start more threads would take longer than to search."""
+    left = _SMALL
+    for path in paths:
+        with contextlib.suppress(OSError):  # it went away: ripgrep will see that, too
+            left -= os.lstat(os.path.join(root, path)).st_size  # noqa: PTH118 - Path takes as long as the rest
+        if left < 0:
+            return False
+    return True
+
+
 def _check(done: child.Done) -> None:
     # Files that cannot be read give code 2, too, but (with --no-messages) no text.
     if done.code == 2 and done.errors.strip():
         raise PatternRefused(done.errors.decode("utf-8", "replace").strip())
+    if done.code not in (0, 1, 2, None):
+        reason = done.errors.decode("utf-8", "replace").strip()[-200:]
+        raise child.Unusable(f"ripgrep broke down (exit code {done.code}{reason and f': {reason}'})")
 
 
 def _parsed(output: bytes) -> Iterator[Spot]:
@@ -125,7 +142,8 @@ def _parsed(output: bytes) -> Iterator[Spot]:
         if found is None:
             raise ToolError(f"ripgrep answered in an unknown way: {output[end : end + 80]!r}")
         line, column, offset = found.groups()
-        yield Spot(_plain(os.fsdecode(output[at:end])), int(line), int(column or 1) - 1, int(offset))
+        path = os.fsdecode(_BINARY.sub(b"", output[at:end]))
+        yield Spot(_plain(path), int(line), int(column or 1) - 1, int(offset))
         at = newline + 1
 
 

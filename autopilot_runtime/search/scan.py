@@ -6,11 +6,12 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from autopilot_runtime.search import child
-from autopilot_runtime.search.dialect import Untranslatable, to_python
+from autopilot_runtime.search.dialect import Untranslatable, is_read_otherwise, to_python, to_python_wide
 from autopilot_runtime.search.glob import Include
 from autopilot_runtime.search.reach import excerpt, lossless, open_inside, text_lines
 from autopilot_runtime.search.walk import Walk
@@ -79,10 +80,14 @@ def main() -> None:
 
 
 def _paths(order: dict[str, Any]) -> Iterator[str]:
+    """Each file once: folders that are asked for may lie in each other, and files in them."""
     yield from order["files"]
+    seen = set(order["files"])
     for folder in order["folders"]:
         for path, _ in Walk(order["root"], folder, include=Include(order["include"])):
-            yield path
+            if path not in seen:
+                seen.add(path)
+                yield path
 
 
 def _matches(root: str, path: str, matcher: _Matcher) -> Iterator[tuple[int, str]]:
@@ -105,38 +110,48 @@ class _Matcher:
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
+        # What spells the CR out itself matches only across it.
+        self.crosses = is_read_otherwise(pattern)
+        self.plain = self._compiled(to_python)
+        self.search = self.plain.search
+
+    @cached_property
+    def wide(self) -> re.Pattern[str]:
+        """The pattern for lines that are not ASCII."""
+        return self._compiled(lambda pattern: to_python_wide(pattern) or to_python(pattern))
+
+    def _compiled(self, translate: Callable[[str], str]) -> re.Pattern[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                self.text = to_python(pattern)
-                self.plain = re.compile(self.text)
+                return re.compile(translate(self.pattern))
             except Untranslatable as error:
                 raise BadPattern(error.reason, error.position) from None
             except re.error as error:
                 # The position is that in the rewritten text; in the pattern as given when that is what fails, too.
-                raise BadPattern(error.msg, _position(pattern)) from None
+                raise BadPattern(error.msg, _position(self.pattern)) from None
             except (RecursionError, OverflowError, MemoryError):
                 raise BadPattern("it is too large or too deeply nested", None) from None
-        self.search = self.plain.search
 
     def find(self, line: str) -> int | None:
         """The index of the first match."""
-        if not line.isascii() and _BROKEN.search(line):
+        ascii_only = line.isascii()
+        if not ascii_only and _BROKEN.search(line):
             return self._between(line)
+        search = self.search if ascii_only else self.wide.search
         if "\r" in line:
-            return self._with_returns(line)
-        found = self.search(line)
+            return self._with_returns(line, search)
+        found = search(line)
         return found.start() if found else None
 
-    def _with_returns(self, line: str) -> int | None:
+    def _with_returns(self, line: str, search: Callable[[str], re.Match[str] | None]) -> int | None:
         at = 0
         for piece in line.split("\r"):
-            found = self.search(piece)
+            found = search(piece)
             if found:
                 return at + found.start()
             at += len(piece) + 1
-        # What spells the CR out itself matches only across it.
-        across = self.search(line) if "\\r" in self.pattern or "\\s" in self.pattern or "[^" in self.pattern else None
+        across = search(line) if self.crosses else None
         return across.start() if across else None
 
     def _between(self, line: str) -> int | None:
@@ -144,7 +159,7 @@ class _Matcher:
         at = 0
         for broken in [*_BROKEN.finditer(line), None]:
             end = broken.start() if broken else len(line)
-            found = self.plain.search(line, at, end)
+            found = self.wide.search(line, at, end)
             # With `endpos` the end of the stretch passes for the end of the line, which only `$` can tell.
             if found and (end == len(line) or found.end() < end or "$" not in self.pattern):
                 return found.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 _WAIT_MS = 10_000
 _TABLES = """
 CREATE TABLE files (
-  id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER, mtime INTEGER, inode INTEGER, digest BLOB);
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, size INTEGER, mtime INTEGER, inode INTEGER, digest BLOB,
+  family TEXT NOT NULL, stem TEXT NOT NULL);
+CREATE INDEX files_stem ON files (stem);
 CREATE TABLE pieces (
   id INTEGER PRIMARY KEY, file INTEGER NOT NULL, name TEXT NOT NULL, last TEXT NOT NULL, kind TEXT NOT NULL,
   start INTEGER, end INTEGER, bases TEXT NOT NULL, digest BLOB);
 CREATE INDEX pieces_file ON pieces (file);
-CREATE INDEX pieces_last ON pieces (last);
+CREATE INDEX pieces_last ON pieces (last, file);
 CREATE TABLE calls (
   piece INTEGER NOT NULL, name TEXT NOT NULL, receiver TEXT NOT NULL, hint TEXT NOT NULL, line INTEGER);
 CREATE INDEX calls_piece ON calls (piece);
@@ -33,6 +36,8 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 def connect(path: Path) -> sqlite3.Connection:
     """An open index, with tables. Several processes may have it open; a writer waits for the other."""
+    # It holds the text of the workspace; SQLite gives what it keeps beside it the same rights.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
     connection = sqlite3.connect(path, timeout=_WAIT_MS / 1000, isolation_level=None)
     try:
         connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS}")

@@ -16,7 +16,8 @@ from typing import Literal
 from autopilot_runtime.core.errors import PathRefused, ToolError
 from autopilot_runtime.core.message import printable
 from autopilot_runtime.search import ripgrep
-from autopilot_runtime.search.child import CannotStart, Clock
+from autopilot_runtime.search.child import Clock, Unusable
+from autopilot_runtime.search.dialect import is_read_otherwise
 from autopilot_runtime.search.glob import Include
 from autopilot_runtime.search.ignore import Rulebook
 from autopilot_runtime.search.reach import line_at, open_inside, text_lines
@@ -28,6 +29,8 @@ MAX_RESULTS = 1_000
 _MAX_PATTERN = 4_000
 _MAX_TARGETS = 500
 _ODD = "ripgrep does not know this pattern (look-around or the like); Python searched instead"
+# What ripgrep says when it is the pattern that it cannot use.
+_REFUSALS = ("parse error", "not allowed in a regex", "exceeds size limit", "maximum number of nested")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +89,16 @@ def find(
         raise ToolError("ripgrep is not installed here: pip install 'autopilot-runtime[search]'")
     if rg is None:
         return _by_python(order, notes)
+    if is_read_otherwise(pattern):
+        return _by_python(order, (*notes, _ODD))
     try:
         return _by_ripgrep(rg, order, notes)
-    except CannotStart as error:
+    except Unusable as error:
         if engine == "rg":
             raise
         return _by_python(order, (*notes, f"{error}; Python searched instead"))
     except ripgrep.PatternRefused as refused:
-        if "parse error" not in str(refused) and "not allowed in a regex" not in str(refused):
+        if not any(words in str(refused) for words in _REFUSALS):
             raise ToolError(f"ripgrep could not search: {printable(str(refused))[:500]}") from refused
         return _by_python(order, (*notes, _ODD))
 
@@ -124,11 +129,11 @@ def _wanted(order: _Order, book: Rulebook, listed: Sequence[str]) -> Iterator[st
     """The files that ripgrep found, as far as they are asked for, in the order in which they are shown."""
     left = set(listed).difference(order.files)
     for start in order.folders:
-        own = {path for path in left if not start or path.startswith(start + "/")}
-        left -= own
         aware = start or book.above
+        own = [path for path in left if not start or path.startswith(start + "/")]
         for path in sorted(own, key=lambda path: path.split("/")):
-            if path in order.include and not (aware and book.hides(path, start)):
+            if order.include.selects(path, start) and not (aware and book.hides(path, start)):
+                left.discard(path)
                 yield path
 
 

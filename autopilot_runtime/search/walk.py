@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from operator import attrgetter
 
 from autopilot_runtime.search.glob import Include
 from autopilot_runtime.search.ignore import Level, Rulebook
 
 EVERYTHING = Include(())
+_NAME = attrgetter("name")
 
 
 class Walk:
@@ -55,23 +57,16 @@ class Walk:
                 yield path, entry, level if folder else None
 
     def _seen(self, path: str, name: str, level: Level, *, folder: bool) -> bool:
-        ignored = level.ignored(path, name, folder=folder)
-        if ignored or name == ".git":
+        if name[0] == "." and (not self.include.hidden or name == ".git"):
             return False
-        if name[0] == "." and ignored is None and not self.include.hidden and (folder or not self.include.typed):
-            return False
-        return folder or path in self.include
+        return not level.ignored(path, name, folder=folder) and (folder or self.include.selects(path, self._start[0]))
 
     def _list(self, prefix: str, parent: Level | None) -> tuple[list[os.DirEntry[str]], Level]:
         path = os.path.join(self.root, prefix) if prefix else self.root  # noqa: PTH118
         try:
             with os.scandir(path) as found:
-                entries = sorted(found, key=_name)
+                entries = sorted(found, key=_NAME)
         except OSError:
             self.unreadable += 1
             entries = []
-        return entries, self._book.enter(prefix, frozenset(map(_name, entries)), parent)
-
-
-def _name(entry: os.DirEntry[str]) -> str:
-    return entry.name
+        return entries, self._book.enter(prefix, {entry.name for entry in entries}, parent)

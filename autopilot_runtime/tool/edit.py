@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from autopilot_runtime.block.hunks import search_replace
@@ -14,6 +15,7 @@ from autopilot_runtime.tool.quota import Mode
 Edits = Sequence[tuple[int, int]]
 _TOLD_LINES = 40
 _COMPARED = 2_000
+_COMPARED_PAIRS = 250_000
 
 
 def maker(mode: Mode, contents: Sequence[str], edits: Edits, after_line: int) -> Callable[[bytes | None], bytes]:
@@ -85,8 +87,8 @@ def changed(old: Sequence[bytes], new: Sequence[bytes], *, around: int = 1) -> l
     tail = _common(old[same:][::-1], new[same:][::-1])
     middle_old, middle_new = old[same : len(old) - tail], new[same : len(new) - tail]
     spans = [(0, len(middle_new))]
-    # Comparing many lines pairwise could take minutes; then the whole stretch counts as changed.
-    if max(len(middle_old), len(middle_new)) <= _COMPARED:
+    # Comparing many lines, or many like lines, could take minutes; then the whole stretch counts as changed.
+    if max(len(middle_old), len(middle_new)) <= _COMPARED and _pairs(middle_old, middle_new) <= _COMPARED_PAIRS:
         codes = difflib.SequenceMatcher(None, middle_old, middle_new, autojunk=False).get_opcodes()
         spans = [(first, last) for tag, _, _, first, last in codes if tag != "equal"]
     regions: list[tuple[int, int]] = []
@@ -98,6 +100,12 @@ def changed(old: Sequence[bytes], new: Sequence[bytes], *, around: int = 1) -> l
         elif start <= end:
             regions.append((start, end))
     return regions
+
+
+def _pairs(old: Sequence[bytes], new: Sequence[bytes]) -> int:
+    """How many pairs of equal lines there are: what comparing costs."""
+    counts = Counter(old)
+    return sum(counts[line] for line in new)
 
 
 def _common(one: Sequence[bytes], two: Sequence[bytes]) -> int:

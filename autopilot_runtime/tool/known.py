@@ -6,12 +6,24 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from autopilot_runtime.tool.place import folded
 
 _MAX_KEPT_BYTES = 32 << 20
+_MAX_MISSED = 200
 # A file changed twice within one tick of the file system's clock looks unchanged; such a one is read again.
 _TICK_NS = 50_000_000
+
+
+class Stamp(NamedTuple):
+    """What changes when a file is written or replaced, without reading it.
+
+    `written` may be set back by whoever copies a file with its time; the `changed` of the system nobody sets.
+    """
+
+    written: tuple[int, int, int, int]
+    changed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +31,27 @@ class Seen:
     """One file as the agent knows it. `content` is None when it was too large to keep."""
 
     digest: bytes | None
-    stamp: tuple[int, int, int, int]
+    stamp: Stamp
     content: bytes | None = None
     fresh: bool = False  # stamped so soon after a change that the stamp alone proves nothing
 
 
-def stamp_of(info: os.stat_result) -> tuple[int, int, int, int]:
-    """What changes when a file is written or replaced, without reading it."""
-    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns)
+def stamp_of(info: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return Stamp((info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns), info.st_ctime_ns)
 
 
 def seen(info: os.stat_result, digest: bytes | None, content: bytes | None) -> Seen:
     """A file as it is now."""
-    return Seen(digest, stamp_of(info), content, time.time_ns() - info.st_mtime_ns < _TICK_NS)
+    age = time.time_ns() - max(info.st_mtime_ns, info.st_ctime_ns)
+    return Seen(digest, stamp_of(info), content, age < _TICK_NS)
 
 
 class Known:
     """Real path → what was last seen there. One entry for each real file, however its path is spelt."""
 
     def __init__(self) -> None:
+        self.missed: dict[str, None] = {}  # where the agent looked for a file and there was none
         self._files: dict[str, Seen] = {}
         self._folded: dict[str, set[str]] = {}
         self._kept = 0
@@ -55,11 +69,19 @@ class Known:
     def set(self, real: str, entry: Seen) -> None:
         """Remember the file as it was just read or written."""
         self.forget(real)
+        self.missed.pop(real, None)
         self._files[real] = entry
         self._folded.setdefault(folded(real), set()).add(real)
         self._kept += len(entry.content or b"")
         if self._kept > _MAX_KEPT_BYTES:
             self._drop_contents()
+
+    def miss(self, real: str) -> None:
+        """Remember that there was no such file when the agent looked for it."""
+        self.missed.pop(real, None)
+        self.missed[real] = None
+        if len(self.missed) > _MAX_MISSED:
+            del self.missed[next(iter(self.missed))]
 
     def forget(self, real: str) -> None:
         """The agent knows nothing of this file any more."""

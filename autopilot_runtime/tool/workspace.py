@@ -204,6 +204,7 @@ class Workspace:
                 with os.fdopen(open_regular(folder, place.name, place.shown), "rb", buffering=0) as file:
                     yield file
         except FileNotFoundError:
+            self.known.miss(place.real)
             raise NoSuchFile(missing_hint(str(self.root), place.real, place.shown)) from None
         except OSError as error:
             raise explained(error, place.shown, "read") from error

@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import struct
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autopilot_runtime.core.errors import ToolError
-from autopilot_runtime.search.embed import Embedder, refresh_vectors, search_vectors
+from autopilot_runtime.search.embed import forget_other_lengths, refresh_vectors, search_vectors
+from autopilot_runtime.search.endpoint import Embedder
 from autopilot_runtime.search.index import Index
-
-# One axis for each topic: a text lies where its words put it.
-TOPICS = (("fire", "flame", "burn"), ("water", "rain", "wet"), ("money", "invoice", "price"))
-
-
-def place(text: str) -> list[float]:
-    return [0.1 + sum(text.lower().count(word) for word in topic) for topic in TOPICS]
-
-
-class Server(ThreadingHTTPServer):
-    """An endpoint that speaks the protocol; `fault` makes it answer otherwise."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[dict[str, Any]] = []
-        self.fault: tuple[int, Any] | None = None
-        self.as_base64 = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.server.requests.append({**asked, "path": self.path, "key": self.headers["authorization"]})
-        status, answer = self.server.fault or (200, None)
-        if answer is None:
-            vectors: list[Any] = [place(text) for text in asked["input"]]
-            if self.server.as_base64:
-                vectors = [base64.b64encode(struct.pack("<3f", *one)).decode() for one in vectors]
-            data = [{"object": "embedding", "index": n, "embedding": one} for n, one in enumerate(vectors)]
-            answer = {
-                "object": "list",
-                "model": asked["model"],
-                "data": data[::-1],
-                "usage": {"prompt_tokens": 1, "total_tokens": 1},
-            }
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        return None
+from tests.search.embedding_server import Fault, Server, serving
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -171,3 +115,121 @@ def test_an_endpoint_that_is_not_there_is_named() -> None:
         pytest.raises(ToolError, match=r"127\.0\.0\.1:9"),
     ):
         embedder.embed(["x"])
+
+
+BUSY = {"error": {"message": "slow down"}}
+VECTOR = {"object": "embedding", "embedding": [1.0, 0.0, 0.0]}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (429, BUSY, {"retry-after-ms": "40"}),
+        (429, BUSY, {"retry-after": "0.04"}),
+        (429, BUSY, {"retry-after": formatdate(time.time() - 5, usegmt=True)}),
+        (500, {"error": {"message": "oops"}}, {"retry-after": "0"}),
+        (503, b"<html>down</html>", {"content-type": "text/html", "retry-after": "0"}),
+    ],
+    ids=["429 ms", "429 s", "429 date", "500", "503 html"],
+)
+def test_a_passing_fault_is_waited_out_as_long_as_the_endpoint_asks(
+    embedder: Embedder, server: Server, fault: Fault
+) -> None:
+    server.faults = [fault, fault]
+    began = time.monotonic()
+    assert len(embedder.embed(["fire", "rain"])) == 2
+    assert len(server.requests) == 3
+    assert time.monotonic() - began < 4
+
+
+def test_a_wait_longer_than_there_is_time_is_not_begun(embedder: Embedder, server: Server) -> None:
+    server.faults = [(429, BUSY, {"retry-after": "600"})]
+    began = time.monotonic()
+    with pytest.raises(ToolError, match=r"takes no more requests now \(429\).*slow down"):
+        embedder.embed(["x"])
+    assert time.monotonic() - began < 4
+    assert len(server.requests) == 1
+
+
+def test_a_lasting_fault_is_tried_three_times_and_told(embedder: Embedder, server: Server) -> None:
+    server.faults = [(500, {"error": {"message": "pa-secret-key is broken"}}, {"retry-after": "0"})] * 5
+    with pytest.raises(ToolError, match=r"failed \(500\).*\[key\] is broken"):
+        embedder.embed(["x"])
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"<html>hello</html>", "did not answer with embeddings"),
+        (b'{"data": [', "did not answer with embeddings"),
+        ([1, 2], "did not answer with embeddings|No embedding data"),
+        ({"data": [{"index": 0, "embedding": "!!!"}]}, "did not answer with embeddings"),
+        ({"data": [{"index": 0, "embedding": [float("nan"), 1.0]}]}, "did not answer with embeddings"),
+        ({"data": [{"index": 0, **VECTOR}]}, "answered with 1 vectors for 2 texts"),
+        ({"data": [{"index": n, **VECTOR} for n in range(3)]}, "answered with 3 vectors for 2 texts"),
+        ({"data": [{"index": n, **VECTOR} for n in (0, 0)]}, "answered with 2 vectors for 2 texts"),
+        (
+            {"data": [{"index": 0, **VECTOR}, {"index": 1, "object": "embedding", "embedding": [1.0]}]},
+            "vectors of different lengths",
+        ),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_an_error(
+    embedder: Embedder, server: Server, answer: object, says: str
+) -> None:
+    server.fault = (200, answer)
+    with pytest.raises(ToolError, match=says):
+        embedder.embed(["x", "y"])
+    assert len(server.requests) == 1
+
+
+def test_a_model_with_other_vectors_under_the_same_name_starts_anew(
+    index: Index, embedder: Embedder, server: Server
+) -> None:
+    total = refresh_vectors(index, embedder, seconds=30).total
+    server.length = 5
+    (wanted,) = embedder.embed(["something is on fire"])
+    forget_other_lengths(index, embedder, wanted)
+    before = len(server.requests)
+    assert refresh_vectors(index, embedder, seconds=30).done == total
+    assert sum(len(one["input"]) for one in server.requests[before:]) == total
+    assert search_vectors(index, embedder, "something is on fire", limit=1)[0].name == "hot"
+
+
+def test_a_silent_endpoint_is_left_when_time_is_up(index: Index, server: Server) -> None:
+    server.silent.set()
+    began = time.monotonic()
+    with Embedder(server.url, "k", "m", timeout=0.3) as embedder:
+        with pytest.raises(ToolError, match=r"did not answer in 0\.3 s"):
+            embedder.embed(["x"])
+        assert refresh_vectors(index, embedder, seconds=30).done == 0
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("waits", ["for an answer", "for another try"])
+def test_a_run_that_stops_waits_no_longer(server: Server, waits: str) -> None:
+    stopped = threading.Event()
+    if waits == "for an answer":
+        server.silent.set()
+    else:
+        server.faults = [(429, BUSY, {"retry-after": "20"})]
+    failed: list[str] = []
+
+    def ask() -> None:
+        with Embedder(server.url, "k", "m", timeout=60, stop=stopped.is_set) as embedder:
+            try:
+                embedder.embed(["x"])
+            except ToolError as error:
+                failed.append(str(error))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.requests and time.monotonic() < until:
+        threading.Event().wait(0.01)
+    stopped.set()
+    began = time.monotonic()
+    thread.join(timeout=20)
+    assert time.monotonic() - began < 1
+    assert "was stopped" in failed[0]

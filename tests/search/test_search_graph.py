@@ -190,6 +190,52 @@ def test_what_is_not_there_is_not_there(index: Index) -> None:
         assert trace_graph(connection, "").symbols == ()
 
 
+def test_a_name_that_is_defined_everywhere_still_means_the_one_at_hand(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    for number in range(6):
+        classes = "".join(f"class C{n}:\n    def __init__(self): ...\n" for n in range(120))
+        (tmp_path / "work" / f"m{number}.py").write_text(f"{classes}def make():\n    return C119()\n")
+    index = Index(tmp_path / "work", folder=tmp_path / "cache")
+    index.refresh()
+    assert callers(index, "m5.C119.__init__") == ["m5.py:242 make>C119"]
+    assert callees(index, "m5.make") == ["m5.py:242 make>C119"]
+
+
+def test_a_module_and_a_class_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "clock.py").write_text("class clock:\n    def tick(self): ...\ndef tick(): ...\n")
+    (tmp_path / "work" / "main.py").write_text("import clock\n\ndef go():\n    clock.tick()\n")
+    index = Index(tmp_path / "work", folder=tmp_path / "cache")
+    index.refresh()
+    with index.open() as connection:
+        (edge,) = trace_callees(connection, "main.go").edges
+    assert (edge.callee.name, edge.sure) == ("tick", True)
+
+
+def test_a_class_of_another_language_is_not_meant(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "main.py").write_text("def go():\n    thing = Thing()\n    thing.run()\n")
+    (tmp_path / "work" / "thing.js").write_text("class Thing { run() {} }\n")
+    index = Index(tmp_path / "work", folder=tmp_path / "cache")
+    index.refresh()
+    assert callees(index, "go") == []
+
+
+def test_a_trace_asks_the_index_little_however_often_a_name_is_called(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    calls = "".join(f"def user{n}(thing):\n    thing.read()\n    json.read()\n" for n in range(300))
+    classes = "".join(f"class C{n}:\n    def read(self): ...\n" for n in range(20))
+    (tmp_path / "work" / "m.py").write_text(f"import json\n{classes}{calls}")
+    index = Index(tmp_path / "work", folder=tmp_path / "cache")
+    index.refresh()
+    asked: list[str] = []
+    with index.open() as connection:
+        connection.set_trace_callback(asked.append)
+        trace_graph(connection, "C7.read", depth=2)
+        connection.set_trace_callback(None)
+    assert len(asked) < 30
+
+
 OTHERS = {
     "js": (
         "class A { go() { this.stop(); helper(1) } stop() {} }\n"
