@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.core.hooks import (
         HookSystem,
         on_ask_user,
+        on_delegated,
         on_file_changed,
         on_finish,
         on_max_steps,
@@ -66,8 +67,8 @@ _HOME = {
     "ProviderError ReplayError RunInProgress RuntimeClosed SandboxUnavailable SessionConflict SessionError "
     "SetupError ToolError",
     "core.event": "Event EventType",
-    "core.hooks": "HookSystem on_ask_user on_file_changed on_finish on_max_steps on_permission_request on_retry "
-    "on_runtime_error on_security_error on_session_reset on_start on_step on_stream on_thought on_tool_call "
+    "core.hooks": "HookSystem on_ask_user on_delegated on_file_changed on_finish on_max_steps on_permission_request "
+    "on_retry on_runtime_error on_security_error on_session_reset on_start on_step on_stream on_thought on_tool_call "
     "on_tool_result on_usage on_user_message_injected on_user_message_queued",
     "core.protocols": "Provider RunResult Sandbox SessionStore Usage",
     "model.scripted": "ScriptedProvider",
@@ -100,6 +101,7 @@ __all__ = [
     "InMemorySession",
     "MissingExtra",
     "on_ask_user",
+    "on_delegated",
     "on_file_changed",
     "on_finish",
     "on_max_steps",

@@ -237,6 +237,10 @@ def _agent(path: str, *, online: bool) -> Iterator[Check]:
         yield Check("key", "fail", f"{missing} is not set; {settings.provider} needs it", f"export {missing}=...")
     else:
         yield Check("key", "ok", f"{settings.api_key_env} is set" if settings.api_key_env else "none needed")
+    for other in runtime.team:
+        yield from (
+            Check("key", "fail", line, "A call of this agent fails.") for line in other.missing_keys(os.environ)
+        )
     if settings.provider in ("replay", "scripted"):
         yield Check("model address", "ok", f"{settings.provider}: nothing to reach")
     elif online:

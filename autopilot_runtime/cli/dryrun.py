@@ -53,7 +53,7 @@ def _facts(request: Request, agent: AgentFile, runtime: AsyncRuntime) -> dict[st
     sent = Estimate().tokens(prompt) + Estimate().tokens(task)
     return {
         "config": config,
-        "keys_missing": agent.missing_keys(os.environ),
+        "keys_missing": [line for one in (agent, *runtime.team) for line in one.missing_keys(os.environ)],
         "rules_from_flags": list(request.rules),
         "permission_mode": request.permission_mode or "ask",
         "system_prompt": prompt,

@@ -9,7 +9,7 @@ from typing import Any
 from autopilot_runtime.cli import figures
 from autopilot_runtime.core.event import Event, EventType
 
-_DOING = {
+_DOING: dict[str, str] = {
     EventType.STEP: "waiting for the model",
     EventType.STREAM: "writing",
     EventType.THOUGHT: "thinking",
@@ -42,13 +42,11 @@ class Tally:
     def note(self, event: Event, *, person: bool) -> None:
         """Take one event into account. Without a person, a question goes unanswered."""
         data = event.data
-        self._doing = _DOING.get(event.type, self._doing)
+        self._doing = _doing(event) or self._doing
         if event.type is EventType.STEP:
             self.step, self.max_steps = int(data["step"]), int(data["max_steps"])
         elif event.type is EventType.USAGE:
             self.tokens, self.cost = int(data.get("total_tokens") or 0), data.get("total_cost_usd")
-        elif event.type is EventType.TOOL_CALL:
-            self._doing = str(data.get("label") or data.get("tool"))
         elif event.type is EventType.PERMISSION_DECIDED and not data.get("allowed"):
             self.unanswered += data.get("source") == "nobody"
             self.denials.append({"tool_name": data.get("tool"), "reason": data.get("reason")})
@@ -68,3 +66,14 @@ class Tally:
             parts.insert(0, f"step {self.step}/{self.max_steps}")
             parts += [figures.tokens(self.tokens), figures.dollars(self.cost)]
         return " · ".join([*parts, self._doing])
+
+
+def _doing(event: Event) -> str | None:
+    """What goes on now, and under whose name; None when the event does not say."""
+    data, kind = event.data, str(event.type)
+    name = f"{data['agent']}: " if data.get("agent") else ""
+    if event.type is EventType.TOOL_CALL:
+        return name + str(data.get("label") or data.get("tool"))
+    if event.type is EventType.DELEGATED:
+        kind = str(data.get("event"))
+    return name + _DOING[kind] if kind in _DOING else None

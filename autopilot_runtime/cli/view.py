@@ -7,6 +7,7 @@ from typing import Any
 
 from autopilot_runtime.cli import diffview, figures, safe
 from autopilot_runtime.cli.screen import Screen
+from autopilot_runtime.cli.subview import SubView
 from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.protocols import RunResult
 
@@ -20,6 +21,7 @@ class View:
     def __init__(self, screen: Screen, *, flow: bool) -> None:
         self._screen = screen
         self._flow = flow
+        self._sub = SubView(screen)
         self._window = ""
         self._spoken = False
         self._ends = ""
@@ -49,6 +51,9 @@ class View:
 
     def show(self, event: Event) -> None:
         """Show one event, if it has something to show."""
+        if event.data.get("agent"):
+            self._sub.show(event)
+            return
         data = dict(event.data)
         if event.type is EventType.TOOL_CALL:
             self._labels[event.span] = str(data.get("label") or data.get("tool"))

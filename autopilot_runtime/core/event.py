@@ -26,6 +26,7 @@ class EventType(StrEnum):
     TOOL_CALL = "tool_call"  # tool, args, label
     TOOL_RESULT = "tool_result"  # tool, result, ok, elapsed
     FILE_CHANGED = "file_changed"  # path, change, diff
+    DELEGATED = "delegated"  # agent, event, data: what a sub-agent says, and how its run goes
     ASK_USER = "ask_user"  # question, request_id
     PERMISSION_REQUEST = "permission_request"  # tool, description, request_id, args, diff
     PERMISSION_DECIDED = "permission_decided"  # tool, request_id, allowed, reason, source
@@ -48,6 +49,22 @@ class EventType(StrEnum):
     COMPACTED = "compacted"  # before, after
     CONFINEMENT = "confinement"  # what, level, network, detail
     HOOK_ERROR = "hook_error"  # hook, event, error
+
+
+# What a sub-agent does, is refused, asks and costs comes under its own type, with `agent`: who watches over what is
+# done need not know of sub-agents. All else of it comes as DELEGATED: nobody takes its words for the agent's own.
+DEEDS = frozenset(
+    {
+        EventType.TOOL_CALL,
+        EventType.TOOL_RESULT,
+        EventType.FILE_CHANGED,
+        EventType.ASK_USER,
+        EventType.PERMISSION_REQUEST,
+        EventType.PERMISSION_DECIDED,
+        EventType.SECURITY_ERROR,
+        EventType.USAGE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from autopilot_runtime.core.event import RESERVED, Event, EventType
+from autopilot_runtime.core.event import DEEDS, RESERVED, Event, EventType
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.core.secret import Redactor
 
@@ -136,18 +136,30 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where in the tree of causes something happens: what is emitted through it hangs there."""
+    """Where in the tree of causes something happens: what is emitted through it hangs there.
+
+    `agent` is the name of the sub-agent it happens to (`tester/reviewer` when a sub-agent called it), else "".
+    """
 
     stream: Stream
     session_id: str = ""
     run_id: str = ""
     span: str = ""
     parent: str = ""
+    agent: str = ""
 
     def emit(self, type: EventType, **data: Any) -> Event:
         """Record `type` in this span."""
+        if self.agent and type in DEEDS:
+            data["agent"] = self.agent
+        elif self.agent:
+            type, data = EventType.DELEGATED, {"agent": self.agent, "event": type.value, "data": data}
         return self.stream.emit(type, self, data)
 
     def child(self, *, run_id: str = "") -> Scope:
         """A span under this one."""
-        return Scope(self.stream, self.session_id, run_id or self.run_id, new_id("s"), self.span)
+        return replace(self, run_id=run_id or self.run_id, span=new_id("s"), parent=self.span)
+
+    def of(self, agent: str) -> Scope:
+        """The same place, for what a sub-agent called from here does."""
+        return replace(self, agent=f"{self.agent}/{agent}" if self.agent else agent)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autopilot_runtime.core.errors import AgentFileError
+from autopilot_runtime.core.errors import AgentFileError, SetupError
 from autopilot_runtime.runtime.agentfault import at, mark_of
 from autopilot_runtime.runtime.agentpaths import (
     PathFault,
+    agent_path,
     looks_like_path,
     project_root,
     read_prompt,
@@ -24,13 +25,17 @@ from autopilot_runtime.runtime.yamlmarks import Key, Marked
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """One entry of `tools:`. `path` is set when the entry is a file of the user's own. `key` is its place."""
+    """One entry of `tools:`. `path` is set when the entry is a file of the user's own. `key` is its place.
+
+    `agents` are the files of the agents it may call, by name.
+    """
 
     name: str
     enabled: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     key: Key = ("agent", "tools")
+    agents: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ class _Resolver:
                 yield ToolChoice(name, path=path, key=key)
             else:
                 config = entry.config.model_dump(exclude_unset=True)
-                yield ToolChoice(name, entry.enabled, config, path=path, key=key)
+                agents = dict(self._agents(entry.config.agents or {}, key))
+                yield ToolChoice(name, entry.enabled, config, path=path, key=key, agents=agents)
 
     def _tool_path(self, name: str, key: Key) -> Path | None:
         if not (name.endswith(".py") or "/" in name or "\\" in name):
@@ -130,6 +136,16 @@ class _Resolver:
         if path.suffix != ".py" or not path.is_file():
             self._fault(key, f"there is no tool pack {path}; a pack of your own is a .py file")
         return path
+
+    def _agents(self, written: Mapping[str, str], tool: Key) -> Iterator[tuple[str, Path]]:
+        for name, text in written.items():
+            try:
+                path, shipped = agent_path(text)
+                path = path if shipped else resolve_inside(text, self.folder, roots=self.roots)
+            except (PathFault, SetupError) as fault:
+                self._fault((*tool, "config", "agents", name), str(fault))
+                continue
+            yield name, path
 
     def _folders(self, written: Iterable[str]) -> Iterator[Path]:
         for index, text in enumerate(written):

@@ -178,6 +178,9 @@ class MemorySpec(Section):
     """Longest global summary."""
 
 
+AgentName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,40}$")]
+
+
 class ToolConfig(Section):
     """Settings of a tool. Custom tools may have their own keys beside these."""
 
@@ -198,6 +201,14 @@ class ToolConfig(Section):
     """The only hosts fetch may reach; one that is named in full may be in a private network."""
     allow_private: bool | None = None
     """Let fetch reach this machine and private networks."""
+    agents: dict[AgentName, Line] | None = None
+    """Agents it may call: the name it calls each by, and its file, or the name of one we ship (`reviewer`)."""
+    max_steps: Count | None = None
+    """Steps one call of an agent may take."""
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    """Dollars one call of an agent may cost."""
+    max_depth: Annotated[int, Field(ge=1, le=10)] | None = None
+    """How deep agents may call agents: 1 means that those it calls call no others. 2 when left out."""
 
     @model_validator(mode="after")
     def _no_near_misses(self) -> ToolConfig:

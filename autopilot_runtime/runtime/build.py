@@ -12,25 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
+from autopilot_runtime.core.bridge import in_task
 from autopilot_runtime.core.errors import MissingKey, SetupError
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id, slug
-from autopilot_runtime.core.protocols import Provider, Sandbox, SessionStore
+from autopilot_runtime.core.protocols import Provider, RunResult, Sandbox, SessionStore
 from autopilot_runtime.core.secret import Redactor, secret_values
-from autopilot_runtime.core.stream import Scope, Stream
+from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.model.connect import REPLAY, connect, warm
 from autopilot_runtime.model.prices import price
-from autopilot_runtime.runtime import confined, console
+from autopilot_runtime.runtime import confined
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
 from autopilot_runtime.runtime.instructions import Instruction, find_instructions
+from autopilot_runtime.runtime.mandate import Hire, Mandate, fulfil
+from autopilot_runtime.runtime.narrow import narrowed
 from autopilot_runtime.runtime.notes import TerminalState, new_tag
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.prompt import build_prompt
-from autopilot_runtime.runtime.questions import Questions
 from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.runtime.skills import find_skills
@@ -38,7 +40,8 @@ from autopilot_runtime.runtime.toolbox import fill_registry
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
-from autopilot_runtime.tool.permit import PermissionMode, Rule
+from autopilot_runtime.tool.bounds import Bounds
+from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch
 from autopilot_runtime.tool.workspace import Workspace
@@ -46,6 +49,8 @@ from autopilot_runtime.tool.workspace import Workspace
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
 
+_PATIENCE = 5.0
+MAX_DEPTH = 2  # levels of sub-agents where the agent file does not say
 # A recorded run is often played in the workspace it was recorded in: the files it makes are there already.
 _WROTE = re.compile(r"^(?:wrote (.+) \(new, |(.+) already had this content \()(\d+ lines?\))$", re.MULTILINE)
 _STATUS = re.compile(r"^\[STATUS\] #\w+(?:\n.+)*", re.MULTILINE)
@@ -62,13 +67,16 @@ def build(
     provider: Provider | None,
     permission_mode: str | None,
     permissions: tuple[str, ...],
+    hire: Hire,
+    mandate: Mandate | None,
 ) -> Kit:
     """The parts of a runtime for this agent."""
     if isinstance(session, str):
         session = create_session(session, session_id or slug(agent.name), agent.name, session_dir, db_url)
-    given = (permissions,) if isinstance(permissions, str) else permissions
-    rules, mode = rules_of(agent, given), mode_of(permission_mode)
-    return Kit(agent, session, live=live, provider=provider, rules=rules, mode=mode)
+    given = (permissions,) if isinstance(permissions, str) else tuple(permissions)
+    mode = mode_of(permission_mode)
+    ground = mandate.ground if mandate else Ground.own(agent, session, given=given, mode=mode)
+    return Kit(agent, session, ground, live=live, provider=provider, hire=hire, mandate=mandate)
 
 
 class Kit:
@@ -78,33 +86,41 @@ class Kit:
         self,
         agent: AgentFile,
         session: SessionStore,
+        ground: Ground,
         *,
         live: bool,
         provider: Provider | None,
-        rules: Sequence[Rule],
-        mode: PermissionMode,
+        hire: Hire,
+        mandate: Mandate | None = None,
     ) -> None:
         self.agent = agent
         self.session = session
         self.live = live
-        self.stream = Stream()
-        self.scope = Scope(self.stream, session.session_id)
-        self.hooks = HookSystem(self.stream, self.scope)
-        console.install(self.hooks)
-        self.questions = Questions(self.hooks, unanswered=agent.runtime.on_unanswered, prompt=console.read_answer)
+        self._hire = hire
+        self._mandate = mandate
+        self._helpers: set[asyncio.Task[RunResult]] = set()  # sub-agents at work
+        self.ground = ground
+        self.scope, self.stream, self.hooks = ground.scope, ground.scope.stream, ground.hooks
+        self.questions, self.tag = ground.questions, ground.tag
+        self.skills = find_skills(agent.skills)
+        self.registry = ToolRegistry()
+        self._callees = fill_registry(self.registry, agent, self.skills, ground.roster, depth=ground.depth)
         self._secrets: set[str] = set()
         self.refresh_secrets()
         self.inbox = Inbox(session, mask=self._mask, kept=self._message_kept)
         self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens), inbox=self.inbox)
-        self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=agent.protected)
+        self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=self.protected)
         self.watch = Watch(self.workspace)
-        self.skills = find_skills(agent.skills)
-        self.registry = ToolRegistry()
-        fill_registry(self.registry, agent, self.skills)
-        self.rights = Rights(rules, mode, questions=self.questions, registry=self.registry, session=session)
-        self.tag = str(session.extra().get("tag") or new_tag())
+        self.rights = Rights(
+            rules_of(agent, ground.given),
+            ground.mode,
+            questions=self.questions,
+            registry=self.registry,
+            session=session,
+            above=ground.above,
+        )
         self._provider = provider
-        self._own_provider = provider is None
+        self._own_provider = provider is None and mandate is None
         self._sandbox: Sandbox | None = None
         self._warming: asyncio.Task[None] | None = None
         self._desk: Desk | None = None
@@ -119,10 +135,12 @@ class Kit:
     def new_run(self, *, resumed: bool) -> Run:
         """A run of its own number, id and span."""
         number = self.history.tasks + (0 if resumed and self.history.tasks else 1)
-        scope = self.scope.child(run_id=new_id("run"))
+        run_id, mandate = new_id("run"), self._mandate
+        # The events of a sub-agent are events of the run that called it.
+        scope = self.scope.child(run_id="" if mandate else run_id)
         spec, settings = self.agent.runtime, self.agent.model_settings()
-        return Run(
-            id=scope.run_id,
+        run = Run(
+            id=run_id,
             task=number,
             scope=scope,
             span=scope,
@@ -132,6 +150,9 @@ class Kit:
             timeout_s=spec.timeout_s,
             price=lambda usage: price(settings, usage).cost_usd,
         )
+        if mandate is not None:
+            run.under(mandate.run, mandate.bounds)
+        return run
 
     async def parts(self, run: Run) -> Parts:
         """What this run works with. The sandbox comes up while the model thinks."""
@@ -145,7 +166,8 @@ class Kit:
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
         if "execute" in self.registry:
             await self._confine_shells(run)
-        for line in self.rights.idle_rules():
+        self.ground.roster.tools.update(self.registry.names())
+        for line in self.rights.idle_rules(self.ground.roster.tools):
             run.scope.emit(EventType.WARNING, message=line)
         system = self.system_prompt()
         if not self.history.meter.used:
@@ -199,9 +221,21 @@ class Kit:
             rights=self.rights,
             workspace=self.workspace,
             ask=self.questions.ask,
+            delegate=self.delegate,
             terminals=lambda: self.terminal_pool,
         )
         return self._desk
+
+    async def delegate(self, run: Run, scope: Scope, tool: Tool, name: str, task: str, bounds: Bounds) -> RunResult:
+        """Let an agent that this tool may call work on `task` to its end."""
+        depth = int(tool.config.get("max_depth") or MAX_DEPTH)
+        ground = self.ground.below(name, scope, self.rights, tag=self.tag, protected=self.protected, depth=depth)
+        agent = narrowed(self._callees[tool.name][name], within=self.agent)
+        mandate = Mandate(agent, ground, run, bounds.within(run.left), self.live)
+        helper = asyncio.ensure_future(fulfil(mandate, task, self._hire))
+        self._helpers.add(helper)
+        helper.add_done_callback(self._helpers.discard)
+        return await in_task(helper)
 
     async def end_run(self) -> None:
         """Let go of what lives only for a run."""
@@ -233,13 +267,15 @@ class Kit:
     def provider(self) -> Provider:
         """The model; connected at first use."""
         if self._provider is None:
-            missing = [] if os.environ.get(REPLAY, "").strip() else self.agent.missing_keys(os.environ)
-            if missing:
-                raise MissingKey("\n".join(missing))
-            self._provider = connect(
-                self.agent.model_settings(), self._mask, agent=slug(self.agent.name), volatile=self._volatile
-            )
+            shared = self._mandate is not None
+            self._provider = self.ground.roster.model(self.agent, self._connect) if shared else self._connect()
         return self._provider
+
+    def _connect(self) -> Provider:
+        missing = [] if os.environ.get(REPLAY, "").strip() else self.agent.missing_keys(os.environ)
+        if missing:
+            raise MissingKey("\n".join(missing))
+        return connect(self.agent.model_settings(), self._mask, agent=slug(self.agent.name), volatile=self._volatile)
 
     def _mask(self, text: str) -> str:
         return self.stream.redactor.mask(text)
@@ -255,10 +291,19 @@ class Kit:
             self.history.save()
 
     def refresh_secrets(self) -> None:
-        """Learn the secrets that came into the environment since."""
+        """Learn the secrets that came into the environment since. A sub-agent's are its caller's, and were learnt."""
+        if self._mandate is not None:
+            return
+        names = self.agent.secret_env_names().union(*(one.secret_env_names() for one in self.ground.roster))
         # A secret that has left the environment is still one.
-        self._secrets |= secret_values(os.environ, self.agent.secret_env_names())
+        self._secrets |= secret_values(os.environ, names)
         self.stream.redactor = Redactor(self._secrets)
+
+    @property
+    def protected(self) -> tuple[Path, ...]:
+        """What decides what this agent and its sub-agents may do: no tool of theirs may write it."""
+        below = (path for one in self.ground.roster for path in one.protected)
+        return (*self.agent.protected, *below, *self.ground.protected)
 
     def system_prompt(self) -> str:
         """The system prompt; the same for as long as the tools are."""
@@ -280,7 +325,7 @@ class Kit:
             from autopilot_runtime.shell.pool import TerminalPool
 
             env = child_environment(os.environ, allow=allow)
-            opener = confined.wall_opener(self.agent, env)
+            opener = confined.wall_opener(self.agent, env, protected=self.protected)
             self.terminals.append(TerminalPool(self.agent.work_dir, env, open_wall=opener))
         return self.terminals[0]
 
@@ -314,8 +359,12 @@ class Kit:
         await self.end_run()
         while self.terminals:
             await self.terminals.pop().close()
+        if self._helpers:  # an abort does not wait for the last of their cleaning up
+            await asyncio.wait(self._helpers, timeout=_PATIENCE)
         if self._own_provider and self._provider is not None:
             await self._provider.close()
+        if self._mandate is None:
+            await self.ground.roster.close()
         self.session.close()
         await self.hooks.drain()
 

@@ -16,8 +16,8 @@ _NOT_AROUND = (
 )
 
 
-def policy_of(agent: AgentFile) -> Policy:
-    """What the agent file grants to shells."""
+def policy_of(agent: AgentFile, protected: Sequence[Path]) -> Policy:
+    """What the agent file grants to shells. `protected` are the files that no tool may write."""
     spec = agent.runtime.sandbox
     here = agent.path.parent
 
@@ -28,16 +28,18 @@ def policy_of(agent: AgentFile) -> Policy:
         work_dir=str(agent.work_dir),
         writable=places(spec.writable),
         readable=places(spec.readable),
-        protected=tuple(map(str, agent.protected)),
+        protected=tuple(map(str, protected)),
         network=spec.network if isinstance(spec.network, str) else tuple(spec.network),
         memory_mb=spec.memory_mb,
         max_processes=spec.max_processes,
     )
 
 
-def wall_opener(agent: AgentFile, env: Mapping[str, str]) -> Callable[[Sequence[str]], Wall]:
+def wall_opener(
+    agent: AgentFile, env: Mapping[str, str], *, protected: Sequence[Path]
+) -> Callable[[Sequence[str]], Wall]:
     """What a pool of terminals calls when its first shell starts. Blocks for some milliseconds."""
-    mode, policy = agent.runtime.sandbox.shell, policy_of(agent)
+    mode, policy = agent.runtime.sandbox.shell, policy_of(agent, protected)
     return lambda readable: open_wall(mode, policy, env, readable=readable)
 
 

@@ -50,8 +50,9 @@ def _end(hooks: HookSystem) -> None:
         print(flush=True)
 
 
-def _tool_call(tool: str, args: dict[str, Any], label: str = "", **_: Any) -> None:
-    print(f"\n[{tool}] {visible(label or str(args))}", flush=True)
+def _tool_call(tool: str, args: dict[str, Any], label: str = "", agent: str = "", **_: Any) -> None:
+    name = f"{agent}: {tool}" if agent else tool
+    print(f"\n[{name}] {visible(label or str(args))}", flush=True)
 
 
 def _retry(error: str, delay: float, **_: Any) -> None:

@@ -7,19 +7,20 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.bridge import Contained, contained, in_thread
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.core.protocols import BlockResult, Call, Outcome
+from autopilot_runtime.core.protocols import BlockResult, Call, Outcome, RunResult
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.named import misnamed
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
 from autopilot_runtime.tool.bind import bind
+from autopilot_runtime.tool.bounds import Bounds
 from autopilot_runtime.tool.context import PayloadQueue, ToolContext
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
@@ -29,7 +30,9 @@ from autopilot_runtime.tool.workspace import Workspace
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
 
+T = TypeVar("T")
 Ask = Callable[[str, Scope], Awaitable[str]]
+Delegate = Callable[[Run, Scope, Tool, str, str, Bounds], Awaitable[RunResult]]
 ERROR_CHARS = 8_000
 TOOL_SECONDS = 600.0
 
@@ -47,6 +50,7 @@ class Desk:
         rights: Rights,
         workspace: Workspace,
         ask: Ask,
+        delegate: Delegate,
         terminals: Callable[[], TerminalPool],
     ) -> None:
         self._run = run
@@ -57,8 +61,10 @@ class Desk:
         self._rights = rights
         self._workspace = workspace
         self._ask = ask
+        self._delegate = delegate
         self._terminals = terminals
         self._limit: asyncio.Timeout | None = None
+        self._resting = 0
         self._emitted: list[str] = []
         self._journal = MemoryJournal(run.id, run.step)
         self.call = journaled(self._call, self._journal)
@@ -125,20 +131,22 @@ class Desk:
                 raise ToolError(f"{tool.name} did not return within {seconds:g} s and was given up.") from error
             raise
 
-    async def _asked(self, question: str, scope: Scope) -> str:
-        """A person may take their time: while they think, the call's time limit rests."""
+    async def _at_rest(self, work: Awaitable[T]) -> T:
+        """A person, or another agent, may take their time: until they are done, the call's time limit rests."""
         limit, loop = self._limit, asyncio.get_running_loop()
+        self._resting += 1
         if limit is not None:
             limit.reschedule(None)
         try:
-            return await self._ask(question, scope)
+            return await work
         finally:
-            if limit is not None and not limit.expired():
+            self._resting -= 1
+            if limit is not None and not limit.expired() and not self._resting:
                 limit.reschedule(loop.time() + TOOL_SECONDS)
 
     def _done(self, tool: Tool, scope: Scope, outcome: Outcome, *, begun: float) -> None:
         for change in self._workspace.drain():
-            self._run.files_changed[change.path] = None
+            self._run.changed(change.path)
             scope.emit(EventType.FILE_CHANGED, path=change.path, change=change.kind, diff=change.diff)
         scope.emit(
             EventType.TOOL_RESULT,
@@ -167,8 +175,12 @@ class Desk:
             state=self._run.state.setdefault(tool.name, {}),
             on_emit=self.emit,
             on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
-            on_ask=lambda question: self._asked(question, scope),
+            on_ask=lambda question: self._at_rest(self._ask(question, scope)),
             open_terminals=self._terminals,
+            agents=tool.agents,
+            run_agent=lambda agent, task, bounds: self._at_rest(
+                self._delegate(self._run, scope, tool, agent, task, bounds)
+            ),
         )
 
     def emit(self, text: str) -> None:

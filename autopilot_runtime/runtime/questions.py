@@ -32,10 +32,11 @@ class Questions:
         self._prompt = prompt
         self._hooks = hooks
         self._open: dict[str, tuple[EventType, asyncio.Future[Any]]] = {}
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
 
     async def ask(self, question: str, scope: Scope) -> str:
         """The answer of a person, or a `ToolError` when nobody answers."""
-        answers = await self._put(EventType.ASK_USER, scope, question=question)
+        answers = await self._put(EventType.ASK_USER, scope, question=_by_name(question, scope))
         given = next((a for a in answers if isinstance(a, str)), None)
         if given is None:
             raise ToolError(NOBODY)
@@ -43,6 +44,7 @@ class Questions:
 
     async def permit(self, scope: Scope, **about: Any) -> Decision:
         """What the person decides. Only `True` or an allowing `Decision` is a yes; an error is a no."""
+        about["description"] = _by_name(about["description"], scope)
         try:
             answers = await self._put(EventType.PERMISSION_REQUEST, scope, **about)
         except Exception as error:
@@ -89,13 +91,28 @@ class Questions:
             if not asked.cancelled():
                 asked.exception()
 
+    def _alone(self) -> asyncio.Lock:
+        """Whoever holds it asks alone: sub-agents that work at the same time may ask at the same time."""
+        loop = asyncio.get_running_loop()
+        if (
+            self._turn is None or self._turn[0] is not loop
+        ):  # a lock is of one loop, and the next run may have another
+            self._turn = loop, asyncio.Lock()
+        return self._turn[1]
+
     async def _asked(self, event: Event) -> list[Any]:
         """What the handlers say. One that only shows the question leaves the answer to the terminal."""
-        answers = await self._hooks.decide(event)
-        if event.type is not EventType.ASK_USER:
-            return answers
-        # Only text is an answer: a handler that hands the question on may well return something else.
-        return [a for a in answers if isinstance(a, str)] or [await in_thread(self._prompt)]
+        async with self._alone():
+            answers = await self._hooks.decide(event)
+            if event.type is not EventType.ASK_USER:
+                return answers
+            # Only text is an answer: a handler that hands the question on may well return something else.
+            return [a for a in answers if isinstance(a, str)] or [await in_thread(self._prompt)]
+
+
+def _by_name(text: str, scope: Scope) -> str:
+    """What a sub-agent asks begins with its name: whoever answers may not know that there are sub-agents."""
+    return f"{scope.agent}: {text}" if scope.agent else text
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:

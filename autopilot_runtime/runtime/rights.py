@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any, NoReturn, get_args
 
 from autopilot_runtime.core.decision import Decision
@@ -21,12 +21,14 @@ from autopilot_runtime.tool.pack import shipped
 from autopilot_runtime.tool.permit import (
     MODES,
     PermissionMode,
+    Request,
     Rule,
     Verdict,
     decide,
     grant_for,
     parse_rule,
     parse_rules,
+    stricter,
 )
 from autopilot_runtime.tool.registry import ToolRegistry
 
@@ -34,7 +36,7 @@ GRANTS = "grants"  # where "always" is kept beside the conversation
 
 
 class Rights:
-    """Permissions of one runtime. `grants` are remembered for the session."""
+    """Permissions of one runtime. `grants` are remembered for the session. What is `above` holds here, too."""
 
     def __init__(
         self,
@@ -44,17 +46,20 @@ class Rights:
         questions: Questions,
         registry: ToolRegistry,
         session: SessionStore,
+        above: Rights | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self.mode = mode
-        self.grants = [Rule(**grant) for grant in session.extra().get(GRANTS, [])]
+        # What a person has said "always" to is said once for an agent and all its sub-agents.
+        self.grants: list[Rule] = _kept(session) if above is None else above.grants
+        self._above = above
         self._session = session
         self._questions = questions
         self._registry = registry
 
-    def idle_rules(self) -> list[str]:
-        """A line for each rule whose tool is neither granted nor shipped: most likely it is misspelt."""
-        known = {*self._registry.names(), *(tool for tools in shipped().values() for tool in tools)}
+    def idle_rules(self, others: Iterable[str]) -> list[str]:
+        """A line for each rule whose tool is neither granted (nor to `others`) nor shipped: probably misspelt."""
+        known = {*self._registry.names(), *others, *(tool for tools in shipped().values() for tool in tools)}
         lines = []
         for rule in self.rules:
             if "*" not in rule.tool and rule.tool not in known:
@@ -93,15 +98,19 @@ class Rights:
             if verdict.action == "deny":
                 self._refuse(tool, verdict, scope=scope)
         if decision.always:
-            self.grants.append(grant_for(tool.request(preview, asks=True)))
-            self._session.append([], extra={GRANTS: [asdict(grant) for grant in self.grants]})
+            self._remember(grant_for(tool.request(preview, asks=True)))
         return arguments
+
+    def _remember(self, grant: Rule) -> None:
+        if self._above is not None:
+            self._above._remember(grant)
+            return
+        self.grants.append(grant)
+        self._session.append([], extra={GRANTS: [asdict(one) for one in self.grants]})
 
     def _refuse_forbidden(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> None:
         """Stop what a rule denies before the preview: what a preview says could quote a forbidden file."""
-        # Whether it would ask is not known yet, so the mode that refuses what asks has no say here.
-        mode: PermissionMode = "ask" if self.mode == "deny" else self.mode
-        verdict = decide(self.rules, tool.request(tool.outline(context, arguments)), mode=mode)
+        verdict = self._on(tool.request(tool.outline(context, arguments)), early=True)
         if verdict.action == "deny":
             self._refuse(tool, verdict, scope=scope)
 
@@ -110,8 +119,16 @@ class Rights:
         raise PermissionDenied(f"{tool.name} was not allowed: {verdict.reason}. There is no way around it.")
 
     def _verdict(self, tool: Tool, preview: Preview) -> Verdict:
-        request = tool.request(preview, asks=self._registry.asks(tool.name))
-        return decide(self.rules, request, mode=self.mode, grants=self.grants)
+        return self._on(tool.request(preview))
+
+    def _on(self, request: Request, *, early: bool = False) -> Verdict:
+        """What is said of a call, also of a sub-agent's: its own file may ask for more, never allow more."""
+        same = [tool.name for tool in self._registry if tool.name in (request.tool, request.gate)]
+        asks = not early and any(map(self._registry.asks, same))
+        # Early, whether it would ask is not known, so the mode that refuses what asks has no say.
+        mode: PermissionMode = "ask" if early and self.mode == "deny" else self.mode
+        verdict = decide(self.rules, replace(request, asks=asks), mode=mode, grants=self.grants)
+        return verdict if self._above is None else stricter(verdict, self._above._on(request, early=early))
 
     def _told(self, scope: Scope, tool: Tool, decision: Decision) -> None:
         scope.emit(
@@ -129,6 +146,10 @@ def _refusal(tool: str, decision: Decision) -> str:
     if decision.source == "nobody":
         return f"This {tool} call was not allowed: {decision.reason}. Do without it, and say in the end what is open."
     return f"The user did not allow this {tool} call: {decision.reason or 'no reason given'}."
+
+
+def _kept(session: SessionStore) -> list[Rule]:
+    return [Rule(**grant) for grant in session.extra().get(GRANTS, [])]
 
 
 def rules_of(agent: AgentFile, extra: Sequence[str]) -> tuple[Rule, ...]:

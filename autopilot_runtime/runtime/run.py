@@ -12,6 +12,7 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, RunStatus, Usage
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.hearing import Hearing
+from autopilot_runtime.tool.bounds import Bounds
 from autopilot_runtime.tool.watch import Notice
 
 
@@ -60,6 +61,9 @@ class Run:
     unused: Sequence[str] = ()  # payload blocks of the last reply that nobody took
     noticed: list[Notice] = field(default_factory=list)  # by others, in files the agent knows
     state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
+    caller: Run | None = None  # of a sub-agent: what this run spends and changes, its caller does
+    spent_usd: float = 0.0  # as far as prices are known: a model without one must not end the limit for the others
+    tokens: int = 0  # input and output, as far as they are known
 
     def __post_init__(self) -> None:
         self.started = self.clock()
@@ -74,14 +78,20 @@ class Run:
     def check_budget(self) -> None:
         """Raise when something that is limited is used up, or would not last for one more model call."""
         coming = self.forecast()
+        self._afford(self._cost_of(coming), _size(coming))
+
+    def _afford(self, cost: float, tokens: int) -> None:
+        """Raise when this run, or its caller, cannot pay for such a model call."""
         spent = (
-            ("max_cost_usd", self.usage.cost_usd, self._cost_of(coming), self.max_cost_usd),
-            ("max_tokens_total", self.tokens, (coming.input_total or 0) + (coming.output or 0), self.max_tokens),
+            ("max_cost_usd", self.spent_usd, cost, self.max_cost_usd),
+            ("max_tokens_total", self.tokens, tokens, self.max_tokens),
             ("timeout_s", self.elapsed, 0.0, self.timeout_s),
         )
         for what, used, more, limit in spent:
-            if used is not None and limit is not None and (used >= limit or used + more > limit):
+            if limit is not None and (used >= limit or used + more > limit):
                 raise BudgetSpent(what, used, limit, coming=more)
+        if self.caller is not None:  # several sub-agents at once share what it had left when each began
+            self.caller._afford(cost, tokens)
 
     def forecast(self) -> Usage:
         """The next model call: the conversation as it was, plus the last reply, answered at the same length.
@@ -91,8 +101,7 @@ class Run:
         last = self.newest
         if not last.calls:
             return last
-        whole = (last.input_total or 0) + (last.output or 0)
-        return replace(last, input_total=whole, cache_read=last.cache_read + last.cache_write, cache_write=0)
+        return replace(last, input_total=_size(last), cache_read=last.cache_read + last.cache_write, cache_write=0)
 
     def _cost_of(self, coming: Usage) -> float:
         if not coming.cost_usd:  # free, or its price is unknown, like that of the call before it
@@ -106,14 +115,27 @@ class Run:
         return self.clock() - self.started
 
     @property
-    def tokens(self) -> int:
-        """Input and output tokens so far, as far as they are known."""
-        return (self.usage.input_total or 0) + (self.usage.output or 0)
+    def left(self) -> Bounds:
+        """What a sub-agent may use: all that is left but one model call, in which its caller reads the result."""
+        coming = self.forecast()
+        cost, tokens, seconds = self.max_cost_usd, self.max_tokens, self.timeout_s
+        return Bounds(
+            cost_usd=None if cost is None else max(0.0, cost - self.spent_usd - self._cost_of(coming)),
+            tokens=None if tokens is None else max(0, tokens - self.tokens - _size(coming)),
+            seconds=None if seconds is None else max(0.0, seconds - self.elapsed),
+        )
+
+    def under(self, caller: Run, bounds: Bounds) -> None:
+        """Become the run of a sub-agent: nothing it may use is more than `bounds`."""
+        self.caller = caller
+        least = bounds.within(Bounds(self.max_steps, self.max_cost_usd, self.max_tokens, self.timeout_s))
+        self.max_steps = least.steps or self.max_steps
+        self.max_cost_usd, self.max_tokens, self.timeout_s = least.cost_usd, least.tokens, least.seconds
 
     def spend(self, usage: Usage) -> None:
-        """Add one model call to the bill and tell it."""
-        self.usage = self.usage + usage
+        """Add one model call to the bill and tell it, with what the whole run has cost so far."""
         self.newest = usage
+        whole = self._charge(usage)
         self.span.emit(
             EventType.USAGE,
             input_total=usage.input_total,
@@ -123,9 +145,22 @@ class Run:
             reasoning=usage.reasoning,
             cost_usd=usage.cost_usd,
             cost_source=usage.cost_source,
-            total_cost_usd=self.usage.cost_usd,
-            total_tokens=self.tokens,
+            total_cost_usd=whole.usage.cost_usd,
+            total_tokens=whole.tokens,
         )
+
+    def _charge(self, usage: Usage) -> Run:
+        """Put it on this bill and on the caller's; gives the run at the top."""
+        self.usage = self.usage + usage
+        self.spent_usd += usage.cost_usd or 0.0
+        self.tokens += _size(usage)
+        return self if self.caller is None else self.caller._charge(usage)
+
+    def changed(self, path: str) -> None:
+        """A file was changed, on behalf of the caller, too."""
+        self.files_changed[path] = None
+        if self.caller is not None:
+            self.caller.changed(path)
 
     def result(self, ending: Ending) -> RunResult:
         """What `runtime.last` shows afterwards."""
@@ -141,3 +176,7 @@ class Run:
             session_id=self.scope.session_id,
             error=ending.error,
         )
+
+
+def _size(usage: Usage) -> int:
+    return (usage.input_total or 0) + (usage.output or 0)

@@ -18,6 +18,7 @@ from autopilot_runtime.core.protocols import Provider, RunResult, SessionStore
 from autopilot_runtime.core.stream import Feed
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.build import Kit, build, kill_all
+from autopilot_runtime.runtime.mandate import Hired, Mandate
 from autopilot_runtime.runtime.notes import task_message
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.run import Ending, Run
@@ -44,6 +45,7 @@ class AsyncRuntime:
         provider: Provider | None = None,
         permission_mode: str | None = None,
         permissions: tuple[str, ...] = (),
+        _mandate: Mandate | None = None,
     ) -> None:
         self.agent = agent_file if isinstance(agent_file, AgentFile) else AgentFile.load(agent_file)
         self._kit: Kit = build(
@@ -56,6 +58,8 @@ class AsyncRuntime:
             provider=provider,
             permission_mode=permission_mode,
             permissions=permissions,
+            hire=_hired,
+            mandate=_mandate,
         )
         self.last: RunResult | None = None
         self._pid = os.getpid()
@@ -321,6 +325,11 @@ class AsyncRuntime:
         return self._kit.registry
 
     @property
+    def team(self) -> tuple[AgentFile, ...]:
+        """The agents this one may call, and those that they may call."""
+        return tuple(self._kit.ground.roster)
+
+    @property
     def system_prompt(self) -> str:
         """What the model is told first."""
         return self._kit.system_prompt()
@@ -332,6 +341,11 @@ class AsyncRuntime:
     @property
     def _terminal_manager(self) -> Any:
         return self._kit.terminal_pool
+
+
+def _hired(mandate: Mandate) -> Hired:
+    """The runtime of a sub-agent. Its conversation is its own, and ends with its task."""
+    return AsyncRuntime(mandate.agent, stream=mandate.live, _mandate=mandate)
 
 
 def _cancellings() -> int:

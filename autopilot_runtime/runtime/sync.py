@@ -143,6 +143,11 @@ class Runtime:
         return self._async.registry
 
     @property
+    def team(self) -> tuple[AgentFile, ...]:
+        """The agents this one may call, and those that they may call."""
+        return self._async.team
+
+    @property
     def last(self) -> RunResult | None:
         """How the last run ended."""
         return self._async.last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.protocols import RunResult
+from autopilot_runtime.tool.bounds import Bounds
 from autopilot_runtime.tool.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -69,6 +72,10 @@ def _no_terminals() -> TerminalPool:
     raise ToolError("This runtime has no terminals.")
 
 
+async def _no_agents(agent: str, task: str, bounds: Bounds) -> RunResult:
+    raise ToolError(f"This runtime cannot call the agent {agent!r}.")
+
+
 async def _nobody(question: str) -> str:
     raise ToolError(f"Nobody is there to answer {question[:200]!r}.")
 
@@ -89,6 +96,8 @@ class ToolContext:
     on_ask: Callable[[str], Awaitable[str]] = _nobody
     is_aborted: Callable[[], bool] = bool
     open_terminals: Callable[[], TerminalPool] = _no_terminals
+    agents: Mapping[str, str] = field(default_factory=dict)  # those this tool may call: name → role
+    run_agent: Callable[[str, str, Bounds], Awaitable[RunResult]] = _no_agents
 
     @property
     def work_dir(self) -> Path:
@@ -143,3 +152,25 @@ class ToolContext:
     async def ask(self, question: str) -> str:
         """The answer of a person."""
         return await self.on_ask(question)
+
+    async def delegate(
+        self,
+        agent: str,
+        task: str,
+        *,
+        max_steps: int | None = None,
+        max_cost_usd: float | None = None,
+        timeout: float | None = None,
+    ) -> RunResult:
+        """Let another agent work on `task` to its end, in a conversation of its own; the result says how it ended.
+
+        It works in the same folder, and never gets more time, money or rights than this agent has left.
+        """
+        if agent not in self.agents:
+            near = difflib.get_close_matches(agent[:60], self.agents, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ToolError(f"There is no agent {agent[:60]!r}.{hint} There are: {', '.join(self.agents) or 'none'}.")
+        if not task.strip():
+            raise ToolError(f"The task for {agent} is empty: say what it is to do.")
+        bounds = Bounds(max_steps, max_cost_usd, seconds=timeout)
+        return await self.run_agent(agent, task, bounds)

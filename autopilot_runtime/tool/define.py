@@ -59,6 +59,8 @@ class Tool:
     command_param: str | None = None
     labeller: str | Callable[[Arguments], str] | None = None
     previewer: Previewer | None = None
+    calls_agents: bool = False  # the agent file has to name them
+    agents: Mapping[str, str] = field(default_factory=dict)  # those it named: name → role
 
     @property
     def name(self) -> str:
@@ -79,6 +81,12 @@ class Tool:
     def with_config(self, config: Mapping[str, Any]) -> Tool:
         """The same tool with the settings of an agent file."""
         return replace(self, config=dict(config))
+
+    def with_agents(self, agents: Mapping[str, str], *, listed: bool = True) -> Tool:
+        """The same tool with the agents it may call, which are `listed` where the model reads of the tool."""
+        lines = [f"- {name}: {visible(role or 'no role is given', limit=300)}" for name, role in agents.items()]
+        doc = "\n".join([self.spec.doc, "", "Agents:", *lines]) if listed else self.spec.doc
+        return replace(self, spec=replace(self.spec, doc=doc), agents=dict(agents))
 
     def label(self, arguments: Arguments) -> str:
         """One line for people on what this call does: "Running `pytest tests/`"."""
@@ -210,6 +218,7 @@ def define(
     path: str | None = None,
     command: str | None = None,
     preview: Previewer | None = None,
+    agents: bool = False,
 ) -> Tool:
     """A tool out of a function. Its docstring is what the model knows about it."""
     if not callable(func):
@@ -237,6 +246,7 @@ def define(
         command_param=command,
         labeller=label,
         previewer=preview,
+        calls_agents=agents,
     )
 
 

@@ -22,7 +22,7 @@ Action = Literal["allow", "ask", "deny"]
 PermissionMode = Literal["ask", "accept-edits", "plan", "deny", "bypass"]
 Effect = Literal["read", "edit", "run", "other"]
 Kind = Literal["text", "path", "command"]
-_ACTIONS: tuple[Action, ...] = get_args(Action)
+_ACTIONS: tuple[Action, ...] = get_args(Action)  # from the mildest to the strictest
 MODES: tuple[PermissionMode, ...] = get_args(PermissionMode)
 _RULE = re.compile(r"([A-Za-z_*][\w.*]*)(?:\((.*)\))?\Z", re.DOTALL)
 
@@ -114,6 +114,11 @@ def decide(
     if verdict.action == "ask" and mode == "deny":
         return Verdict("deny", f"{verdict.reason}, and nobody is asked in this mode", verdict.rule)
     return verdict
+
+
+def stricter(one: Verdict, other: Verdict) -> Verdict:
+    """What two say of the same request who both must allow it."""
+    return max(one, other, key=lambda verdict: _ACTIONS.index(verdict.action))
 
 
 def _by_rules(rules: Sequence[Rule], request: Request, mode: PermissionMode, grants: Sequence[Rule]) -> Verdict:

@@ -29,6 +29,7 @@ class ToolRegistry:
         if old is not None and not tool.config:
             # A replacement keeps the settings the agent file gave the name: who asked for permission still wants it.
             tool = tool.with_config(old.config)
+            tool = tool.with_agents(old.agents) if old.agents else tool
         self._tools[name] = tool
         return tool
 

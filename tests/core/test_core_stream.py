@@ -10,6 +10,7 @@ import pytest
 
 from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.hooks import HookSystem, on_stream
+from autopilot_runtime.core.secret import Redactor
 from autopilot_runtime.core.stream import Scope, Stream
 
 
@@ -234,3 +235,22 @@ def test_a_decorator_without_its_runtime_is_an_error_not_a_deaf_hook() -> None:
 
         @on_stream
         def show(text: str) -> None: ...
+
+
+def test_what_a_sub_agent_does_keeps_its_type_and_what_it_says_is_wrapped() -> None:
+    _, scope, _ = make()
+    helper = scope.of("helper")
+    deed = helper.child().emit(EventType.TOOL_CALL, tool="t", args={}, label="x")
+    word = helper.of("other").emit(EventType.STREAM, text="hello", window="prose")
+    assert (deed.type, deed.agent, deed.parent) == (EventType.TOOL_CALL, "helper", scope.span)
+    assert word.type is EventType.DELEGATED and word.span == scope.span
+    told = {"agent": "helper/other", "event": "stream", "data": {"text": "hello", "window": "prose"}}
+    assert word.data == told and Event.from_dict(word.to_dict()) == word
+    assert "agent" not in scope.emit(EventType.TOOL_CALL, tool="t", args={}, label="x").data
+
+
+def test_the_words_of_a_sub_agent_are_masked_like_all_others() -> None:
+    stream, scope, _ = make()
+    stream.redactor = Redactor(["hunter2-and-more"])
+    event = scope.of("helper").emit(EventType.FINISH, summary="it is hunter2-and-more")
+    assert event.data["data"] == {"summary": "it is [secret masked]"}

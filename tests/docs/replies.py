@@ -33,6 +33,10 @@ REPLIES: dict[str, list[str]] = {
         act("I do not know your name.", 'name = ask_user("What is your name?")\nprint(name)'),
         finish("Hello, Ada!"),
     ],
+    "Have a greeting written": [
+        act("The writer does that.", 'print(delegate("writer", "Write a greeting to hello.txt")["summary"])'),
+        finish("The writer has greeted the world."),
+    ],
     "Write a farewell to bye.txt": [act("I write it.", 'write_file("bye.txt")', "Goodbye.", "bye.txt is written.")],
     "Write a welcome to welcome.txt": [
         act("I write the file.", 'write_file("welcome.txt")', "Welcome!"),
@@ -45,8 +49,9 @@ def answer(seen: Seen) -> Entry:
     """The reply to the newest task of a conversation."""
     messages = json.loads(seen.body)["messages"]
     texts = [json.dumps(message["content"], ensure_ascii=False) for message in messages]
+    given = [text if "[USER INPUT]" in text else "" for text in texts]
     at, task = next(
-        ((at, task) for at in range(len(texts) - 1, -1, -1) for task in REPLIES if task in texts[at]), (0, "")
+        ((at, task) for at in range(len(given) - 1, -1, -1) for task in REPLIES if task in given[at]), (0, "")
     )
     replies = REPLIES.get(task, [])
     said = sum(message["role"] == "assistant" for message in messages[at:])

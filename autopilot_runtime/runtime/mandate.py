@@ -1,0 +1,53 @@
+"""What a sub-agent gets from its caller: a place on its ground, and the most it may do and spend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from autopilot_runtime.core.errors import AutopilotError
+from autopilot_runtime.core.protocols import RunResult
+from autopilot_runtime.runtime.agentfile import AgentFile
+from autopilot_runtime.runtime.ground import Ground
+from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.tool.bounds import Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Mandate:
+    """One call of a sub-agent by a run."""
+
+    agent: AgentFile
+    ground: Ground
+    run: Run
+    bounds: Bounds
+    live: bool
+
+
+class Hired(Protocol):
+    """The runtime of a sub-agent, for one task."""
+
+    last: RunResult | None
+
+    async def run(self, task: str) -> str | None: ...
+
+    async def close(self) -> None: ...
+
+
+Hire = Callable[[Mandate], Hired]
+
+
+async def fulfil(mandate: Mandate, task: str, hire: Hire) -> RunResult:
+    """Run the sub-agent to its end; whatever that end is, it is a result."""
+    try:
+        hired = hire(mandate)
+    except AutopilotError as error:
+        return RunResult("failed", error=error)
+    try:
+        await hired.run(task)
+    except AutopilotError as error:  # it could not begin: its model's key is missing, say
+        return hired.last or RunResult("failed", error=error)
+    finally:
+        await hired.close()
+    return hired.last or RunResult("failed")
