@@ -7,13 +7,18 @@ import time
 from pathlib import Path
 
 
-def is_running(command: str) -> bool:
-    """Whether there is a process whose command line begins with this."""
+def running(command: str) -> int:
+    """How many processes there are whose command line is this."""
+    wanted, found = "\0".join([*command.split(), ""]).encode(), 0
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):  # it has just ended
-            if file.read_bytes().replace(b"\0", b" ").decode(errors="replace").startswith(command):
-                return True
-    return False
+            found += file.read_bytes() == wanted
+    return found
+
+
+def is_running(command: str) -> bool:
+    """Whether there is one."""
+    return running(command) > 0
 
 
 def wait_for(command: str, patience: float = 20.0) -> None:

@@ -108,7 +108,8 @@ def write_file(
     mode="edit" replaces lines start_line to end_line; an empty payload block deletes them.
     mode="insert" inserts after after_line (0 = top of the file).
     mode="multi_edit" replaces several ranges: edits=[(42, 48), (55, 55)], one payload block for each, in order.
-    mode="replace" takes one payload block with SEARCH/REPLACE hunks; each SEARCH must match exactly once:
+    mode="replace" takes one payload block with SEARCH/REPLACE hunks; each SEARCH is whole
+    lines, with their indentation, and must match exactly once:
         <<<<<<< SEARCH
         old lines
         =======

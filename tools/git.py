@@ -123,7 +123,9 @@ async def _preview(ctx: ToolContext, args: Mapping[str, Any]) -> Preview:
     return Preview(text, Subject("path", names), diff, plan)
 
 
-@tool(label=lambda args: f"Committing: {args['message']}", effect="run", preview=_preview)
+@tool(
+    label=lambda args: f"Committing: {args['message'].strip().partition(chr(10))[0]}", effect="run", preview=_preview
+)
 async def git_commit(ctx: ToolContext, message: str, paths: str | list[str] | None = None) -> ToolResult:
     """Commit the given files and folders, or everything that changed in the workspace, new files included.
 
@@ -141,7 +143,7 @@ async def git_commit(ctx: ToolContext, message: str, paths: str | list[str] | No
     value = {"sha": sha, "branch": branch or None, "files": [spelt(change.path) for change in plan.changes]}
     lines = [f"  {visible(spelt(change.path))} ({change.kind}){change.counts}" for change in plan.changes]
     head = f"committed {sha[:10]} on {visible(branch or 'a detached HEAD')}: {visible(title)}"
-    return ToolResult(value, "\n".join([head, *_few(lines), *plan.notes, *_scope(repo)]))
+    return ToolResult(value, "\n".join([head, *_few(lines), *plan.notes, *_scope(repo)]), f"committed {sha[:10]}")
 
 
 def _title(message: str) -> str:

@@ -32,7 +32,13 @@ _MAX_DEPTH = 5
 _MAX_TOP = 50
 
 
-@tool(label="Searching for {pattern}", effect="read", path="target")
+def _searching(arguments: Mapping[str, Any]) -> str:
+    where = arguments.get("target") or arguments.get("include")
+    places = ", ".join(where) if isinstance(where, list) else where
+    return f"Searching for {arguments['pattern']}" + (f" in {places}" if places else "")
+
+
+@tool(label=_searching, effect="read", path="target")
 async def find(
     ctx: ToolContext,
     pattern: str,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autopilot_runtime import Preview, Subject, ToolContext, ToolResult, tool
+from autopilot_runtime.shell.terminal import CommandResult
 
 _KEYS = {
     "\x03": "Ctrl+C",
@@ -19,7 +20,7 @@ _KEYS = {
 
 
 def _running(arguments: Mapping[str, Any]) -> str:
-    return f"Running `{arguments['command']}`"
+    return f"Running `{_first_line(arguments['command'], 150)}`"
 
 
 def _typing(arguments: Mapping[str, Any]) -> str:
@@ -27,10 +28,20 @@ def _typing(arguments: Mapping[str, Any]) -> str:
     return f"Sending {_KEYS.get(text) or repr(text)} to terminal {arguments['session_id']}"
 
 
-def _first_line(command: str) -> str:
-    """What tells this result from the others of the block."""
-    line, more, _ = command.strip().partition("\n")
-    return f"{line[:100]} ..." if more or len(line) > 100 else line
+def _first_line(command: str, limit: int = 100) -> str:
+    """What tells this command from others, in one line."""
+    first, *others = str(command).strip().splitlines() or [""]
+    if len(first) > limit:
+        # The end tells as much as the beginning: what the output is piped into.
+        first = f"{first[: limit * 2 // 3]} … {first[-limit // 3 :]}"
+    more = f" … (+{len(others)} line{'' if len(others) == 1 else 's'})" if others else ""
+    return first + more
+
+
+def _note(result: CommandResult) -> str:
+    """How a command stands, for who sees only that it was called."""
+    code = f", return_code {result.return_code}" if result.return_code is not None else ""
+    return f"{result.status}{code}"
 
 
 def _typed(ctx: ToolContext, arguments: Mapping[str, Any]) -> Preview:
@@ -56,14 +67,14 @@ async def execute(
     Terminals keep their folder, variables and background jobs between calls. "main" is always there; for a server or
     anything that keeps running, open another with new_terminal=True. `shell` chooses the shell of a new terminal
     ("bash", "zsh", "sh"; on Windows "powershell", "cmd").
-    Returns a dict: status, return_code, output, cwd, elapsed. status "completed": it ended, return_code is set.
+    Returns a dict: status, return_code, output, cwd, elapsed, mode, command_number. status "completed": it ended, return_code is set.
     "running": time is over but it goes on; use read_output to wait for more, send_input to answer or interrupt it.
     "exited": it ended the shell itself; the next execute gets a fresh one in the same folder.
     """
     result = await ctx.terminals.execute(
         session_id, command, timeout, new_terminal, shell, max_chars=ctx.config.get("max_output_chars")
     )
-    return ToolResult(result.value(), f"$ {_first_line(command)}\n{result.shown()}")
+    return ToolResult(result.value(), f"$ {_first_line(command)}\n{result.shown()}", _note(result))
 
 
 @tool(label="Reading terminal {session_id}", effect="read")
@@ -74,7 +85,7 @@ async def read_output(ctx: ToolContext, session_id: str, timeout: float = 5) -> 
     Returns the same dict as execute.
     """
     result = await ctx.terminals.read_output(session_id, timeout, max_chars=ctx.config.get("max_output_chars"))
-    return ToolResult(result.value(), result.shown())
+    return ToolResult(result.value(), result.shown(), _note(result))
 
 
 @tool(label=_typing, effect="run", gate="execute", preview=_typed)
@@ -87,7 +98,7 @@ async def send_input(ctx: ToolContext, session_id: str, text: str, timeout: floa
     line = ctx.state.get(session_id, "") + text
     ctx.state[session_id] = line[max(line.rfind("\n"), line.rfind("\r")) + 1 :][-2_000:]
     result = await ctx.terminals.send_input(session_id, text, timeout, max_chars=ctx.config.get("max_output_chars"))
-    return ToolResult(result.value(), result.shown())
+    return ToolResult(result.value(), result.shown(), _note(result))
 
 
 @tool(label="Closing terminal {session_id}", effect="run")

@@ -106,6 +106,14 @@ def _find(hunk: Hunk, index: bytes, keys: list[bytes]) -> int:
         at = index.find(needle, at + 1)
     if len(places) == 1:
         return places[0]
+    part = index.find(needle[1:-1]) if not places else -1
+    if part >= 0:
+        number = index.count(b"\n", 0, part)
+        raise EditConflict(
+            f"The SEARCH of the hunk at line {hunk.line} of the payload is only a part of line {number} of the file. "
+            "SEARCH takes whole lines, from the indentation to the end. Nothing was written.\n"
+            + nearest_lines([keys[number - 1].decode("utf-8", "backslashreplace")], keys)
+        )
     if not places:
         raise EditConflict(
             f"The SEARCH of the hunk at line {hunk.line} of the payload is not in the file. Nothing was written.\n"

@@ -14,10 +14,14 @@ _LONGEST = 600  # characters of a line that is still compared word by word
 _ALIKE = 0.4  # below that, two lines have nothing to do with each other
 
 
+_WORTH_CUTTING = 10
+
+
 def coloured(diff: str, paint: Paint, *, max_lines: int | None = None) -> str:
     """The diff, safe to print. Without colour it stays a plain unified diff."""
     lines = [safe.prose(line) for line in diff.splitlines()]
     left = 0 if max_lines is None else max(0, len(lines) - max_lines)
+    left = left if left > _WORTH_CUTTING else 0
     shown = lines[: len(lines) - left]
     out = list(_painted(shown, paint)) if paint.on else shown
     if left:

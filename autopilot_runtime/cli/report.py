@@ -33,7 +33,8 @@ _NEXT: dict[ExitCode, str] = {
     ExitCode.BUDGET: "Give it more with --max-cost-usd or --max-tokens.",
     ExitCode.TIMEOUT: "Give it more with --timeout.",
     ExitCode.NEEDS_PERSON: (
-        "Something needed a person. Allow it with --allow 'tool(pattern)', or run this in a terminal."
+        "Something needed a person: allow a tool with --allow 'tool(pattern)', answer a question in the task, "
+        "or run this in a terminal."
     ),
 }
 

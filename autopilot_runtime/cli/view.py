@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from autopilot_runtime.core.protocols import RunResult
 
 DIFF_LINES = 60
 _ERROR_CHARS = 400
+_ERROR_LINE = re.compile(r"\w*(?:Error|Exception|Denied|Exit|Interrupt|Conflict)\b.*: ")
 
 
 class View:
@@ -128,7 +130,10 @@ class View:
         ok, paint = bool(data.get("ok")), self._screen.paint
         mark = paint("✓", "green") if ok else paint("✗", "red")
         took = paint(figures.seconds(float(data.get("elapsed") or 0)), "dim")
-        self._screen.line(f"  {mark} {safe.one_line(str(data['label']), 160)}  {took}")
+        note = str(data.get("note") or "")
+        if ok and ("running" in note or "return_code" in note) and not note.endswith("return_code 0"):
+            mark, took = paint("!", "yellow"), f"{took}  {paint(safe.one_line(note), 'yellow')}"
+        self._screen.line(f"  {mark} {safe.one_line(str(data['label']), 200)}  {took}")
         if not ok:
             self._screen.line(paint(f"    {_first(data.get('result'))}", "red"))
         self._tell_changes()
@@ -143,7 +148,8 @@ class View:
             what = f"{safe.one_line(str(data.get('path')))} {safe.one_line(str(data.get('change')))}"
             self._screen.line(f"    {what}  {paint(f'+{plus}', 'green')} {paint(f'-{minus}', 'red')}")
             if diff and diff not in self._diffs:
-                self._screen.line(diffview.coloured(diff, paint, max_lines=DIFF_LINES))
+                shown = diffview.coloured(diff, paint, max_lines=DIFF_LINES)
+                self._screen.line("\n".join(f"    {line}" for line in shown.splitlines()))
             self._diffs.discard(diff)
 
     def _decided(self, data: dict[str, Any]) -> None:
@@ -157,8 +163,7 @@ class View:
 
     def _block(self, data: dict[str, Any]) -> None:
         if not data.get("ok") and data.get("failure"):
-            last = str(data["failure"]).strip().rpartition("\n")[2]
-            self._note("the block failed", f"{last} (the model is told)", "yellow")
+            self._note("the block failed", f"{_cause(str(data['failure']))} (the model is told)", "yellow")
 
     def _loaded(self, data: dict[str, Any]) -> None:
         lines = data.get("lines")
@@ -168,6 +173,12 @@ class View:
     def _note(self, what: str, detail: object, *styles: str) -> None:
         text = safe.one_line(str(detail or ""), _ERROR_CHARS)
         self._screen.line(self._screen.paint(f"  {what}: {text}", *(styles or ("dim",))))
+
+
+def _cause(failure: str) -> str:
+    """The line of a traceback that names the error: what follows it may be many lines of advice."""
+    lines = failure.strip().splitlines() or [""]
+    return next((line for line in lines if _ERROR_LINE.match(line)), lines[-1])
 
 
 def _first(text: object) -> str:

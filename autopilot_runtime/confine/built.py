@@ -27,6 +27,8 @@ _NO_NETWORK = re.compile(
     r"|blocked-by-sandbox|not among the hosts|failed to lookup address",
     re.IGNORECASE,
 )
+# Where nobody can answer, asking again only takes time.
+_NO_RETRIES = {"PIP_RETRIES": "0", "NPM_CONFIG_FETCH_RETRIES": "0", "CARGO_NET_RETRY": "0", "UV_HTTP_RETRIES": "0"}
 _OWN_FOLDER = re.compile(r"XDG_(?!CONFIG_DIRS|DATA_DIRS)\w+|TMPDIR|TMP|TEMP|HISTFILE")
 _NO_WRITING = re.compile(r"read-only file system|EROFS")
 
@@ -106,6 +108,8 @@ class _Built(Wall):
         # Where these lead on the machine there is nothing, or nothing that may be written.
         child = {name: value for name, value in env.items() if not _OWN_FOLDER.fullmatch(name)}
         child["HOME"] = self.view.home
+        if self._policy.network == "off":
+            child |= _NO_RETRIES
         if self._network is not None and self._network.listener is not None:
             address = f"http://127.0.0.1:{self._network.port}"
             for name in ("http_proxy", "https_proxy", "all_proxy"):

@@ -11,7 +11,7 @@ _NAMESPACES = (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x200000
 _TIME_NAMESPACE = 0x80  # in clone() these bits are the exit signal
 _SETUID, _O_CREAT = 0o4000, 0o100
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # typing into a terminal, as if a person did
-_UNIX, _INET, _INET6, _NETLINK, _ROUTE = 1, 2, 10, 16, 0
+_UNIX, _INET, _INET6, _NETLINK, _ROUTE, _DIAG = 1, 2, 10, 16, 0, 4
 
 _NEVER = (
     "mount umount2 move_mount open_tree fsopen fsmount fsconfig fspick mount_setattr pivot_root chroot setns bpf "
@@ -64,5 +64,7 @@ def _sockets(*, internet: bool, named: bool) -> list[Rule]:
         family(_INET, allowed=internet),
         family(_INET6, allowed=internet),
         Rule("socket", (Arg(0, _NETLINK, _LOW), Arg(2, _ROUTE, _LOW))),
+        # Tells of the sockets of its own network.
+        *([Rule("socket", (Arg(0, _NETLINK, _LOW), Arg(2, _DIAG, _LOW)))] if named else []),
         Rule("socket", action=refuse(_EAFNOSUPPORT)),
     ]

@@ -165,6 +165,8 @@ class Outcome:
     error: str | None = None
     error_type: str = "ToolError"
     fatal: bool = False
+    # How it went in a few words, where that it was made says too little: `completed, return_code 1`.
+    note: str = ""
 
 
 Caller = Callable[[Call], Awaitable[Outcome]]

@@ -336,7 +336,9 @@ class Kit:
         if not self.terminals:
             return [TerminalState("main", "starts at first use")]
         states = self.terminals[0].snapshot()
-        return [TerminalState(t.session_id, t.status, t.cwd, t.pid, t.command) for t in states]
+        return [
+            TerminalState(t.session_id, t.status, t.cwd, t.pid, t.command, background=t.background) for t in states
+        ]
 
     def stop_children(self) -> None:
         """End what terminals run, now (abort)."""

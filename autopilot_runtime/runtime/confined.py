@@ -11,8 +11,9 @@ from autopilot_runtime.confine.wall import Kind, Wall, best, open_wall
 from autopilot_runtime.runtime.agentfile import AgentFile
 
 _NOT_AROUND = (
-    "What fails with `Read-only file system`, `Permission denied` or `Could not resolve host` may fail for that "
-    "reason: work within it, or say what you would need. Do not look for a way around."
+    "What fails with `Read-only file system`, `Permission denied`, `No such file` or a name that is not resolved may "
+    "fail for that reason, and a file that is missing outside the work folder proves nothing about the machine: work "
+    "with what is there, or say what you would need. Make no replacement for what you cannot see."
 )
 
 
@@ -62,11 +63,15 @@ def words(agent: AgentFile) -> str:
         return ""
     spec = agent.runtime.sandbox
     temporary = "/tmp" if kind == "bwrap" else "$TMPDIR (not /tmp)"
-    write = ", ".join(["the work folder", *spec.writable]) + f" and {temporary}"
+    write = ", ".join(["the work folder", *spec.writable])
     lines = [
-        f"Commands run in a sandbox. They can write {write}; they see the system's programs, and of the rest of the "
-        "machine nothing. HOME is empty and ends with the session, as does the temporary folder.",
+        f"Commands run in a sandbox. They can write {write}, and two places that all your terminals share but that "
+        f"your file tools do not see: {temporary} and HOME. Those are deleted when you are done: what the user wants "
+        "to find there you cannot leave there; say so. Installed programs are there, the user's own files are not.",
         _network(spec.network, kind),
+        "`ps` and `kill` reach only what their own terminal started; the status names what runs in each."
+        if kind == "bwrap"
+        else "",
         _NOT_AROUND,
     ]
     return " ".join(filter(None, lines))

@@ -152,6 +152,7 @@ class Desk:
             EventType.TOOL_RESULT,
             tool=tool.name,
             result=(outcome.shown if outcome.error is None else outcome.error) or "",
+            note=outcome.note,
             ok=outcome.error is None,
             elapsed=time.monotonic() - begun,
         )
@@ -162,7 +163,8 @@ class Desk:
         value = plain(result.value if isinstance(result, ToolResult) else result)
         shown = show(value) if shown is None else shown
         texts = [*self._emitted, *([shown] if shown is not None else [])]
-        return Outcome(value, "\n".join(texts) if texts else None)
+        note = result.note if isinstance(result, ToolResult) else ""
+        return Outcome(value, "\n".join(texts) if texts else None, note=note)
 
     def _context(self, tool: Tool, scope: Scope, arguments: dict[str, Any]) -> ToolContext:
         takes = tool.spec.payloads(arguments) if tool.spec.payloads else 0

@@ -87,6 +87,7 @@ class TerminalState:
     cwd: str = ""
     pid: int | None = None
     command: str = ""
+    background: tuple[str, ...] = ()
 
 
 def task_message(
@@ -139,7 +140,10 @@ def result_message(
     `unused` names payload blocks nobody consumed. `extra` are whole messages that belong to the same turn
     (user messages, environment changes), built by the functions above.
     """
-    shown = _folded_receipts(item for item in result.items if item.text)
+    items = [item for item in result.items if item.text]
+    if result.failure and items and _tells_the_same(items[-1], result.failure):
+        items.pop()
+    shown = _folded_receipts(items)
     lines = [defuse("\n".join(text.rstrip("\n") for text in shown), tag)] if shown else []
     if result.dropped_chars:
         lines.append(f"({result.dropped_chars:,} more characters were dropped. Print less.)")
@@ -153,6 +157,12 @@ def result_message(
     if completion_void and result.failure:
         lines.append("Your completion was not delivered, because the block failed. The task goes on.")
     return _joined([f"[EXECUTION RESULT] {tag}\n" + "\n".join(lines), *extra], status)
+
+
+def _tells_the_same(item: Item, failure: Failure) -> bool:
+    """Whether the line of a failed call says no more than the error that ended the block."""
+    _, failed, why = item.text.partition("-> failed: ")
+    return item.kind == "receipt" and bool(failed) and why[:100] in " ".join(failure.text.split())
 
 
 def _folded_receipts(items: Iterable[Item]) -> list[str]:
@@ -206,7 +216,9 @@ def status_block(
         pid = f" pid {one.pid}" if one.pid is not None else ""
         folder = f" cwd {inline(one.cwd, tag)}" if one.cwd else ""
         command = f" $ {inline(one.command, tag, 80)}" if one.command else ""
-        lines.append(f"terminal {inline(one.name, tag)}:{pid} {inline(one.status, tag)}{folder}{command}")
+        jobs = "; ".join(inline(line, tag, 60) for line in one.background[:5])
+        more = f", in the background: {jobs}" if jobs else ""
+        lines.append(f"terminal {inline(one.name, tag)}:{pid} {inline(one.status, tag)}{folder}{command}{more}")
     if tokens:
         used, window = tokens
         lines.append(f"context: {used:,} of {window:,} tokens ({used * 100 // max(window, 1)}%)")

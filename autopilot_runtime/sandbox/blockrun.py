@@ -86,4 +86,4 @@ class BlockRun:
             text = bounded_repr(outcome.value, chars=self._limits.output_chars) if shown is None else shown
             self.transcript.add("shown", text)
         else:
-            self.transcript.add("receipt", receipt(tool, args, kwargs, value=outcome.value, error=outcome.error))
+            self.transcript.add("receipt", receipt(tool, args, kwargs, outcome))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.sandbox.value import bounded_repr
+
+if TYPE_CHECKING:
+    from autopilot_runtime.core.protocols import Outcome
 
 # The name the last expression's value is handed to.
 SHOW = "__show__"
@@ -130,15 +133,13 @@ def label(tool: str, args: Iterable[Any], kwargs: Mapping[str, Any]) -> str:
     return text if len(text) <= _LABEL_CHARS else text[: _LABEL_CHARS - 4] + "...)"
 
 
-def receipt(
-    tool: str, args: Iterable[Any], kwargs: Mapping[str, Any], *, value: Any, error: str | None = None
-) -> str:
+def receipt(tool: str, args: Iterable[Any], kwargs: Mapping[str, Any], outcome: Outcome) -> str:
     """The line an assigned or nested call leaves: `read_file("a.py") -> str, 1204 chars`."""
     called = label(tool, args, kwargs)
-    if error is not None:
-        line = " ".join(error[:400].split())
+    if outcome.error is not None:
+        line = " ".join(outcome.error[:400].split())
         return f"{called} -> failed: {line[:160]}"
-    return f"{called} -> {describe(value)}"
+    return f"{called} -> {outcome.note or describe(outcome.value)}"
 
 
 def describe(value: Any) -> str:

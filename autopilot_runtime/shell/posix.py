@@ -86,6 +86,10 @@ class PosixTerminal(WatchedTerminal):
         if self._spawned is not None:
             self._spawned.child.setwinsize(rows, columns)
 
+    def _background(self) -> tuple[str, ...]:
+        # Of a wrapped shell, the first two are what keeps its processes together, and the shell itself.
+        return tuple(tree.commands_below(self.pid, skip=2 if self._relayed else 0)) if self.pid is not None else ()
+
     def _end_tree(self, *, living: bool) -> None:
         tree.kill_tree(self._marker, [self.pid] if self.pid is not None and living else [], since=self._since)
 

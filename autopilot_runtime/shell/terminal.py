@@ -64,6 +64,7 @@ class TerminalState:
     shell: str
     command: str = ""
     elapsed: float = 0.0
+    background: tuple[str, ...] = ()
 
 
 @runtime_checkable

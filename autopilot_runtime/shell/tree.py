@@ -13,6 +13,7 @@ from pathlib import Path
 
 MARKER = "AUTOPILOT_TERMINAL"
 _ROUNDS = 20
+_MOST_BELOW = 50
 _START_TIME = 19  # of the fields behind the name
 
 
@@ -75,6 +76,24 @@ def started(pid: int) -> int:
     except OSError:
         return 0
     return int(stat[stat.rindex(b")") + 2 :].split()[_START_TIME])
+
+
+def commands_below(pid: int, *, skip: int = 0) -> list[str]:
+    """The command lines of what a process has started and still runs, oldest first, without the first `skip`."""
+    found: list[int] = []
+    waiting = [pid]
+    while waiting and len(found) < _MOST_BELOW:
+        with contextlib.suppress(OSError):
+            parent = waiting.pop(0)
+            children = [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+            found += children
+            waiting += children
+    lines = []
+    for child in found[skip:]:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            lines.append(words.strip()[:200])
+    return [line for line in lines if line]
 
 
 def _table(since: int) -> list[Process]:

@@ -63,6 +63,10 @@ class WatchedTerminal(ABC):
     def _end_tree(self, *, living: bool) -> None:
         """Kill the shell (when it is `living`) and everything it started, on any thread."""
 
+    def _background(self) -> tuple[str, ...]:
+        """The commands that go on in an idle terminal, where that can be told."""
+        return ()
+
     @abstractmethod
     def _check_exit(self) -> None:
         """See whether the shell has ended, where nobody tells."""
@@ -93,7 +97,9 @@ class WatchedTerminal(ABC):
         if self.running:
             command, elapsed = self.ledger.command.text, self.ledger.elapsed()
             return TerminalState(self.name, self.pid, "running", self.cwd, self.shell, command, elapsed)
-        return TerminalState(self.name, self.pid, "idle" if self.alive else "exited", self.cwd, self.shell)
+        if not self.alive:
+            return TerminalState(self.name, self.pid, "exited", self.cwd, self.shell)
+        return TerminalState(self.name, self.pid, "idle", self.cwd, self.shell, background=self._background())
 
     # ---------------------------------------------------------------- what can be asked of it
 

@@ -13,7 +13,7 @@ from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.tool.quota import Mode
 
 Edits = Sequence[tuple[int, int]]
-_TOLD_LINES = 40
+_TOLD_LINES = 80
 _COMPARED = 2_000
 _COMPARED_PAIRS = 250_000
 
@@ -69,14 +69,16 @@ def told(path: str, before: bytes, after: bytes) -> str:
     moved = len(new) - len(old)
     head = summary(path, before, after)
     if moved and regions and regions[-1][1] < len(new):
-        head += f"; what follows line {regions[-1][1]} moved by {moved:+d}"
+        head += f"; from old line {regions[-1][1] + 1 - moved} on, line numbers moved by {moved:+d}"
     out: list[str] = []
     for start, end in regions:
         if out:
             out.append("      ...")
         for number in range(max(1, start), min(end, len(new)) + 1):
             if len(out) >= _TOLD_LINES:
-                return "\n".join([head, *out, "      ... (more changed lines)"])
+                return "\n".join(
+                    [head, *out, f"      ... (changes up to line {regions[-1][1]} are not shown: read them)"]
+                )
             out.append(f"{number:>5} | {shown_line(new[number - 1])}")
     return "\n".join([head, *out])
 

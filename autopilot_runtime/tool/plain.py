@@ -22,10 +22,14 @@ _MAX_INT_BITS = 13_000  # beyond this, Python itself refuses to write an int in 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """A result whose text for the reader differs from its value for the code."""
+    """A result whose text for the reader differs from its value for the code.
+
+    `note` says in a few words how it went, where only that it was made is told: `completed, return_code 1`.
+    """
 
     value: Any = None
     shown: str | None = None
+    note: str = ""
 
 
 def plain(value: Any, *, nodes: int = MAX_NODES, chars: int = MAX_CHARS) -> Any:

@@ -12,6 +12,8 @@ import time
 import pytest
 from cli_project import Project, control, done, write
 
+from tests.running import is_running, wait_for
+
 TASK = ("run", "agent.yaml", "do it")
 
 
@@ -181,16 +183,17 @@ def test_flags_replace_the_limits_of_the_file(project: Project) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_the_run_and_its_command(project: Project, number: signal.Signals, code: int) -> None:
-    project.agent([control("execute('main', 'echo $$ > pid; exec sleep 1000')"), done("ok")], asks=False)
+    nap = f"sleep {1000 + code / 1000 + os.getpid() / 1e7:.7f}"  # a confined shell has numbers of its own
+    project.agent([control(f"execute('main', 'exec {nap}', 600)"), done("ok")], asks=False)
     child = project.popen(*TASK, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    pid = _when(lambda: (project.work / "pid").read_text().strip() if (project.work / "pid").exists() else "")
+    wait_for(nap)
     begun = time.monotonic()
     child.send_signal(number)
     _, err = child.communicate(timeout=15)
     assert time.monotonic() - begun < 3
     assert child.returncode == code
     assert b"stopped" in err
-    assert _gone(int(pid))
+    assert not is_running(nap)
 
 
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly(project: Project) -> None:
@@ -243,22 +246,3 @@ def test_the_models_control_characters_never_reach_the_terminal(project: Project
 def test_colour_is_where_it_was_asked_for(project: Project, env: dict[str, str], coloured: bool) -> None:
     project.agent([write("a.txt", "x\n"), done("ok")], asks=False)
     assert ("\x1b[32m" in project.run(**env).stderr) is coloured
-
-
-def _when(ready: object, seconds: float = 20.0) -> str:
-    limit = time.monotonic() + seconds
-    while not (value := ready()):  # type: ignore[operator]
-        assert time.monotonic() < limit, "it never happened"
-        time.sleep(0.02)
-    return str(value)
-
-
-def _gone(pid: int) -> bool:
-    limit = time.monotonic() + 5
-    while time.monotonic() < limit:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -19,18 +18,10 @@ import pytest
 from autopilot_runtime import AsyncRuntime, EventType, FileSession, Runtime, SessionConflict
 from tests.fake_provider import Broken, FakeModel, Seen
 from tests.flows.stage import KEY_ENV, PATIENCE, Gate, Stage, act, finish
+from tests.running import running
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
-
-
-def _running(words: str) -> int:
-    """How many processes were started with these words. A confined shell numbers its own, so numbers say nothing."""
-    wanted, found = "\0".join([*words.split(), ""]).encode(), 0
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found += place.read_bytes() == wanted
-    return found
 
 
 def _gone(pid: int) -> bool:
@@ -57,14 +48,14 @@ async def test_abort_kills_what_a_command_started(stage: Stage) -> None:
     rt = stage.open(act(code), act("print(execute('main', 'echo again')['output'])"), finish("ok"), tools=["execute"])
     work = stage.begin()
     limit = time.monotonic() + PATIENCE
-    while not ((stage.work / "up").exists() and _running(sleep) == 2):
+    while not ((stage.work / "up").exists() and running(sleep) == 2):
         assert time.monotonic() < limit
         await asyncio.sleep(0.01)
     begun = time.monotonic()
     rt.abort()
     assert await work is None
     assert time.monotonic() - begun < 3.0
-    await asyncio.to_thread(_await, lambda: not _running(sleep))
+    await asyncio.to_thread(_await, lambda: not running(sleep))
     assert stage.status == "aborted"
     assert await stage.run() == "ok"
     assert "again" in stage.heard()

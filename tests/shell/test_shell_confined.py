@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -20,6 +19,7 @@ from autopilot_runtime.confine.wall import Kind
 from autopilot_runtime.shell.pool import TerminalPool
 from autopilot_runtime.shell.terminal import CommandResult
 from tests.confine.walls import ENV, KINDS, opener
+from tests.running import running
 
 if sys.platform == "win32":
     pytest.skip("POSIX shells", allow_module_level=True)
@@ -256,15 +256,6 @@ async def test_a_wall_is_opened_once_and_by_the_first_shell(opened: Opening) -> 
 def list_scratch(pool: TerminalPool) -> tuple[str, ...]:
     """The folders a pool would leave."""
     return pool._wall.leftovers if pool._wall is not None else ()
-
-
-def running(words: str) -> int:
-    """How many processes of this machine were started with these words."""
-    wanted, found = "\0".join([*words.split(), ""]).encode(), 0
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found += place.read_bytes() == wanted
-    return found
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
