@@ -123,7 +123,7 @@ async def _preview(ctx: ToolContext, args: Mapping[str, Any]) -> Preview:
     return Preview(text, Subject("path", names), diff, plan)
 
 
-@tool(label=lambda args: f"Committing: {args['message']}", effect="run", preview=_preview)
+@tool(label=lambda args: f"Committing: {_title(args['message'])}", effect="run", preview=_preview)
 async def git_commit(ctx: ToolContext, message: str, paths: str | list[str] | None = None) -> ToolResult:
     """Commit the given files and folders, or everything that changed in the workspace, new files included.
 
