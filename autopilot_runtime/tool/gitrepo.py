@@ -175,7 +175,7 @@ def _explained(error: str, command: str, folder: Path) -> str:
         )
     if "/.git/" in error and ("Read-only file system" in error or "Permission denied" in error):
         return (
-            f"git {command} may not write here: {visible(error.strip(), limit=300)}. Behind the sandbox, a repository "
+            f"git {command} may not write here: {visible(error.strip(), limit=300)}. Behind the sandbox a repository "
             "that begins above the workspace can be looked at; to commit there, a person has to name its .git folder "
             "in the agent file, under runtime.sandbox.writable."
         )
