@@ -52,6 +52,7 @@ class Repository:
     top: str = ""
     prefix: str = ""  # the workspace as seen from the top: "" or "sub/"
     folder: str = ""  # .git
+    objects: str = ""  # where it keeps what was committed
 
     async def git(
         self,
@@ -141,16 +142,16 @@ async def open_repository(ctx: ToolContext) -> Repository:
     # A filter without a program is none; it must not be `required` then.
     off = [f"filter.{name}.{key}" for name in filters for key in ("clean=", "smudge=", "process=", "required=false")]
     program = (*bare.program, *(word for setting in off for word in ("-c", setting)))
-    ask = ("rev-parse", "--is-inside-work-tree", "--absolute-git-dir", "--show-toplevel", "--show-prefix")
-    told = (await Repository(ctx, program).git(*ask)).raw.decode("utf-8", "surrogateescape").split("\n")
-    if len(told) != 5 or told[0] != "true":
+    ask = ("--is-inside-work-tree", "--absolute-git-dir", "--show-toplevel", "--show-prefix", "--git-path", "objects")
+    told = (await Repository(ctx, program).git("rev-parse", *ask)).raw.decode("utf-8", "surrogateescape").split("\n")
+    if len(told) != 6 or told[0] != "true":
         raise ToolError(_explained("must be run in a work tree", "rev-parse", ctx.work_dir))
-    _, folder, top, prefix, _ = told
+    _, folder, top, prefix, objects, _ = told
     if not ctx.work_dir.is_relative_to(os.path.realpath(top)):  # the repository itself can say where its files are
         raise ToolError(
             f"The repository of {ctx.work_dir} keeps its files in {visible(top)}, so it is not used here."
         )
-    return Repository(ctx, program, filters, top, prefix, folder)
+    return Repository(ctx, program, filters, top, prefix, folder, str(ctx.work_dir / objects))
 
 
 def _git(ctx: ToolContext) -> str:
