@@ -123,9 +123,7 @@ async def _preview(ctx: ToolContext, args: Mapping[str, Any]) -> Preview:
     return Preview(text, Subject("path", names), diff, plan)
 
 
-@tool(
-    label=lambda args: f"Committing: {args['message'].strip().partition(chr(10))[0]}", effect="run", preview=_preview
-)
+@tool(label=lambda args: f"Committing: {_title(args['message'])}", effect="run", preview=_preview)
 async def git_commit(ctx: ToolContext, message: str, paths: str | list[str] | None = None) -> ToolResult:
     """Commit the given files and folders, or everything that changed in the workspace, new files included.
 
@@ -136,13 +134,12 @@ async def git_commit(ctx: ToolContext, message: str, paths: str | list[str] | No
     plan = await plan_commit(repo, paths, aside=False)
     if ctx.plan is not None and ctx.plan != plan:
         raise ToolError(
-            "The files changed after this commit was shown and allowed. Nothing was committed; try again."
+            "Files or branch changed after this commit was shown and allowed. Nothing was committed; try again."
         )
     sha = await make_commit(repo, plan, message.strip() + "\n")
-    branch = (await repo.git("symbolic-ref", "--short", "--quiet", "HEAD", good=(0, 1))).out.strip()
-    value = {"sha": sha, "branch": branch or None, "files": [spelt(change.path) for change in plan.changes]}
+    value = {"sha": sha, "branch": plan.branch, "files": [spelt(change.path) for change in plan.changes]}
     lines = [f"  {visible(spelt(change.path))} ({change.kind}){change.counts}" for change in plan.changes]
-    head = f"committed {sha[:10]} on {visible(branch or 'a detached HEAD')}: {visible(title)}"
+    head = f"committed {sha[:10]} on {visible(plan.branch or 'a detached HEAD')}: {visible(title)}"
     return ToolResult(value, "\n".join([head, *_few(lines), *plan.notes, *_scope(repo)]), f"committed {sha[:10]}")
 
 

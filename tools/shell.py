@@ -67,7 +67,8 @@ async def execute(
     Terminals keep their folder, variables and background jobs between calls. "main" is always there; for a server or
     anything that keeps running, open another with new_terminal=True. `shell` chooses the shell of a new terminal
     ("bash", "zsh", "sh"; on Windows "powershell", "cmd").
-    Returns a dict: status, return_code, output, cwd, elapsed, mode, command_number. status "completed": it ended, return_code is set.
+    Returns a dict: status, return_code, output, cwd, elapsed, mode, command_number.
+    status "completed": it ended, return_code is set.
     "running": time is over but it goes on; use read_output to wait for more, send_input to answer or interrupt it.
     "exited": it ended the shell itself; the next execute gets a fresh one in the same folder.
     """

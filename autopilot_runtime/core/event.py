@@ -24,7 +24,7 @@ class EventType(StrEnum):
     BLOCK_STARTED = "block_started"  # code
     BLOCK_ENDED = "block_ended"  # ok, result, failure, elapsed, calls
     TOOL_CALL = "tool_call"  # tool, args, label
-    TOOL_RESULT = "tool_result"  # tool, result, ok, elapsed, note
+    TOOL_RESULT = "tool_result"  # tool, result, note, ok, elapsed
     FILE_CHANGED = "file_changed"  # path, change, diff
     DELEGATED = "delegated"  # agent, event, data: what a sub-agent says, and how its run goes
     ASK_USER = "ask_user"  # question, request_id

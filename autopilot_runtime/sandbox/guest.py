@@ -33,7 +33,7 @@ class Guest:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._read, self._write, self._exit = os.read, os.write, os._exit
+        self._read, self._write, self._exit, self._set_blocking = os.read, os.write, os._exit, os.set_blocking
         self._main_thread, self._thread = threading.get_ident(), threading.get_ident
         self._frame_at = sys._getframe
         self._sending = threading.RLock()
@@ -53,6 +53,7 @@ class Guest:
         """Run blocks until the host closes the pipe."""
         signal.signal(STOP, self._on_stop)
         while True:
+            self._set_blocking(self._fd, True)  # the last block may have changed it
             message = self._receive()
             if message.get("op") == "run":
                 self._block(message)

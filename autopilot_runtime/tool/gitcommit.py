@@ -23,11 +23,12 @@ _MAX_PATCH = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be committed: a tree, the commit it comes after ("" for the first), and how the two differ."""
+    """What is to be committed: a tree, the commit it comes after ("" for the first), how they differ, and where."""
 
     tree: str
     head: str
     changes: tuple[Change, ...]
+    branch: str | None = None
     patch: str = field(default="", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -38,11 +39,11 @@ async def plan_commit(repo: Repository, paths: str | Sequence[str] | None, *, as
         raise ToolError(f"A {repo.in_progress} is in progress. End it in a terminal (continue or abort) first.")
     await repo.git("var", "GIT_COMMITTER_IDENT")
     specs = repo.pathspecs(paths)
-    _, entries = await repo.status("all", specs)
+    now, entries = await repo.status("all", specs)
     await _check(repo, entries)
-    head = await repo.commit("HEAD") or ""
+    head = now.commit or ""
     base = head or await repo.empty_tree()
-    with _scratch(repo, aside=aside, objects=await _objects(repo)) as env:
+    with _scratch(repo, aside=aside) as env:
         tree = await _tree(repo, entries, head, env)
         words = ("diff-index", "--cached", "--no-renames", *DIFF)
         raw = await repo.git(*words, "--raw", "--numstat", "--no-abbrev", "-z", base, env=env)
@@ -54,7 +55,7 @@ async def plan_commit(repo: Repository, paths: str | Sequence[str] | None, *, as
         if aside:
             shown = ("--relative", "--no-color", "--patch")
             patch = (await repo.git(*words, *shown, base, env=env, max_bytes=_MAX_PATCH)).out
-    return Plan(tree, head, tuple(changes), patch, tuple(_notes(entries, specs, changes)))
+    return Plan(tree, head, tuple(changes), now.branch, patch, tuple(_notes(entries, specs, changes)))
 
 
 async def make_commit(repo: Repository, plan: Plan, message: str) -> str:
@@ -97,13 +98,8 @@ def _removed(entries: Sequence[Entry]) -> set[str]:
     return {entry.path for entry in entries if entry.staged == "deleted"} - again
 
 
-async def _objects(repo: Repository) -> str:
-    told = (await repo.git("rev-parse", "--git-path", "objects")).raw.decode("utf-8", "surrogateescape")
-    return str(Path(repo.ctx.work_dir, told.removesuffix("\n")))
-
-
 @contextlib.contextmanager
-def _scratch(repo: Repository, *, aside: bool, objects: str) -> Iterator[Mapping[str, str]]:
+def _scratch(repo: Repository, *, aside: bool) -> Iterator[Mapping[str, str]]:
     """Variables that give git an index of its own, and `aside` a place of its own for new objects, too."""
     try:
         # In the repository: wherever git may write a commit, it may write here.
@@ -113,7 +109,7 @@ def _scratch(repo: Repository, *, aside: bool, objects: str) -> Iterator[Mapping
     try:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         if aside:
-            quoted = objects.replace("\\", "\\\\").replace('"', '\\"')
+            quoted = repo.objects.replace("\\", "\\\\").replace('"', '\\"')
             own = Path(folder, "objects")
             own.mkdir()
             env |= {"GIT_OBJECT_DIRECTORY": str(own), "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{quoted}"'}

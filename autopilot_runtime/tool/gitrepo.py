@@ -31,6 +31,7 @@ _SAFE = (
 )  # fmt: skip
 _ENV = {
     "GIT_ALLOW_PROTOCOL": "", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_DISCOVERY_ACROSS_FILESYSTEM": "1",
     "LC_ALL": "C.UTF-8", "LANGUAGE": "",
 }  # fmt: skip
 _SECONDS = 60.0
@@ -51,6 +52,7 @@ class Repository:
     top: str = ""
     prefix: str = ""  # the workspace as seen from the top: "" or "sub/"
     folder: str = ""  # .git
+    objects: str = ""  # where it keeps what was committed
 
     async def git(
         self,
@@ -109,8 +111,11 @@ class Repository:
 
     def pathspecs(self, paths: str | Sequence[str] | None) -> list[str]:
         """The paths as git takes them, each in the workspace; "." for all of it."""
-        given = [paths] if isinstance(paths, str) else paths
-        return ["."] if given is None else [self._pathspec(unspelt(path)) for path in given]
+        if paths is None:
+            return ["."]
+        if not paths:
+            raise ToolError("paths is empty. Name some, or leave it out for the whole workspace.")
+        return [self._pathspec(unspelt(path)) for path in ([paths] if isinstance(paths, str) else paths)]
 
     def _pathspec(self, path: str) -> str:
         root = str(self.ctx.work_dir)
@@ -137,16 +142,16 @@ async def open_repository(ctx: ToolContext) -> Repository:
     # A filter without a program is none; it must not be `required` then.
     off = [f"filter.{name}.{key}" for name in filters for key in ("clean=", "smudge=", "process=", "required=false")]
     program = (*bare.program, *(word for setting in off for word in ("-c", setting)))
-    ask = ("rev-parse", "--is-inside-work-tree", "--absolute-git-dir", "--show-toplevel", "--show-prefix")
-    told = (await Repository(ctx, program).git(*ask)).raw.decode("utf-8", "surrogateescape").split("\n")
-    if len(told) != 5 or told[0] != "true":
-        raise ToolError(_explained("not a git repository", "rev-parse", ctx.work_dir))
-    _, folder, top, prefix, _ = told
+    ask = ("--is-inside-work-tree", "--absolute-git-dir", "--show-toplevel", "--show-prefix", "--git-path", "objects")
+    told = (await Repository(ctx, program).git("rev-parse", *ask)).raw.decode("utf-8", "surrogateescape").split("\n")
+    if len(told) != 6 or told[0] != "true":
+        raise ToolError(_explained("must be run in a work tree", "rev-parse", ctx.work_dir))
+    _, folder, top, prefix, objects, _ = told
     if not ctx.work_dir.is_relative_to(os.path.realpath(top)):  # the repository itself can say where its files are
         raise ToolError(
             f"The repository of {ctx.work_dir} keeps its files in {visible(top)}, so it is not used here."
         )
-    return Repository(ctx, program, filters, top, prefix, folder)
+    return Repository(ctx, program, filters, top, prefix, folder, str(ctx.work_dir / objects))
 
 
 def _git(ctx: ToolContext) -> str:
@@ -160,12 +165,20 @@ def _git(ctx: ToolContext) -> str:
 
 
 def _explained(error: str, command: str, folder: Path) -> str:
-    if "not a git repository" in error or "must be run in a work tree" in error:
+    if "must be run in a work tree" in error:
+        return f"The repository of {folder} has no files there: it is bare, or keeps them elsewhere. It is not used."
+    if "not a git repository" in error:
         return f"{folder} is not inside a git repository. `git init` makes one, if that is what you want."
     if "dubious ownership" in error:
         return (
             f"The repository of {folder} belongs to another user, so git does not use it. A person who trusts it can "
             "say: git config --global --add safe.directory FOLDER, with the folder of the repository."
+        )
+    if "/.git/" in error and ("Read-only file system" in error or "Permission denied" in error):
+        return (
+            f"git {command} may not write here: {visible(error.strip(), limit=300)}. Behind the sandbox a repository "
+            "that begins above the workspace can be looked at; to commit there, a person has to name its .git folder "
+            "in the agent file, under runtime.sandbox.writable."
         )
     if "index.lock" in error:
         return f"Another git command is at work in this repository, or was killed in it: {visible(error, limit=300)}"

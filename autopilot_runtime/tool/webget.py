@@ -26,6 +26,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HTML = ("text/html", "application/xhtml+xml")
 _TEXT = re.compile(r"text/.+|application/(.+\+)?(json|xml|yaml|x-yaml|toml|javascript|x-ndjson|sql)")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
+_SIZE = re.compile(r"[0-9]{1,15}")
 _CODECS = re.compile(r"(utf-?(8|16|32)|ascii|iso8859|cp\d|koi8|mac|gb|big5|euc|shift_jis)")
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _HEADERS = {
@@ -126,7 +127,7 @@ class _Getter:
                 return await self._answer(response, target)
             finally:
                 await response.aclose()
-        except self.http.HTTPError as error:
+        except (self.http.HTTPError, self.http.InvalidURL) as error:
             why = visible(str(error).rstrip(".") or type(error).__name__, limit=300)
             raise ToolError(f"{target.authority} did not answer as it should: {why}.") from error
 
@@ -152,7 +153,7 @@ class _Getter:
         kind, failed = kind.strip().lower(), response.status_code >= 400
         if kind not in _HTML and kind and not _TEXT.fullmatch(kind) and not failed:
             size = response.headers.get("content-length", "")
-            told = f"{visible(kind, limit=80)}{f', {int(size):,} bytes' if size.isdigit() else ''}"
+            told = f"{visible(kind, limit=80)}{f', {int(size):,} bytes' if _SIZE.fullmatch(size) else ''}"
             raise ToolError(f"{target.url} is no text but {told}. fetch reads pages, text, JSON and XML.")
         body, cut = await self._body(response, _ERROR_BYTES if failed else self.max_bytes)
         if not kind:

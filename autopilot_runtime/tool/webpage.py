@@ -18,7 +18,7 @@ _BLOCKS = frozenset({
     "address", "article", "body", "details", "div", "dl", "fieldset", "figcaption", "figure", "form", "header",
     "hr", "main", "p", "section", "summary", "table",
 })  # fmt: skip
-_HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
+_PREFIXES = {f"h{level}": "#" * level + " " for level in range(1, 7)} | {"blockquote": "> ", "dt": "", "dd": "  "}
 # These may end without a tag of their own, so nobody knows where a hidden one ends.
 _OPEN_ENDED = frozenset({
     "area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link", "meta", "option", "p",
@@ -144,19 +144,21 @@ class _Reader(HTMLParser):
             self._say(f" {attrs.get('alt') or ''} ")
         elif tag == "br":
             self._breaks = max(self._breaks, 1)
-        elif tag in ("ul", "ol"):
+        else:
+            self._begin(tag)
+
+    def _begin(self, tag: str) -> None:
+        """A tag that begins a line."""
+        if tag in ("ul", "ol"):
             self._break(1 if self._lists else 2)
             self._lists.append([int(tag == "ol"), 0])
         elif tag == "li":
             self._item()
         elif tag in ("tr", "td", "th"):
             self._cell(tag)
-        elif tag == "dt" or tag == "dd":
-            self._break(2 if tag == "dt" else 1)
-            self._prefix = "" if tag == "dt" else "  "
-        elif tag in _HEADINGS or tag == "blockquote":
-            self._break(2)
-            self._prefix = _HEADINGS.get(tag, "> ")
+        elif tag in _PREFIXES:
+            self._break(1 if tag == "dd" else 2)
+            self._prefix = _PREFIXES[tag]
         elif tag in _BLOCKS:
             self._block(tag)
             if tag == "main" and self._main[0] < 0:
@@ -168,9 +170,9 @@ class _Reader(HTMLParser):
         elif tag in ("ul", "ol"):
             del self._lists[-1:]
             self._break(1 if self._lists else 2)
-        elif tag in ("li", "dd"):
+        elif tag in ("li", "dd", "dt"):
             self._prefix = ""
-        elif tag in _HEADINGS or tag == "blockquote":
+        elif tag in _PREFIXES:
             self._prefix = ""
             self._break(2)
         elif tag in _BLOCKS:

@@ -17,6 +17,7 @@ _LONGEST = 4_000
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _PATH, _QUERY = "/%:@!$&'()*+,;=~-._", "/%:@!$&'()*+,;=~-._?[]"
+_SPECIAL = ("is_private", "is_loopback", "is_link_local", "is_multicast", "is_reserved", "is_unspecified")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -143,5 +144,4 @@ def is_public(address: str) -> bool:
         tunnelled = number.sixtofour or (number.teredo[1] if number.teredo else None)
         if tunnelled is not None and not is_public(str(tunnelled)):
             return False
-    special = number.is_private or number.is_loopback or number.is_link_local or number.is_multicast
-    return number.is_global and not special and not number.is_reserved and not number.is_unspecified
+    return number.is_global and not any(getattr(number, kind) for kind in _SPECIAL)

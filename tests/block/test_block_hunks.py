@@ -34,6 +34,11 @@ def test_a_search_must_match_whole_lines():
         search_replace(b"abc\n", hunk("ab\n", "x\n"))
 
 
+def test_a_search_for_a_part_of_a_line_is_told_which_line_it_is():
+    with pytest.raises(EditConflict, match=r"a part of line 2\.(.|\n)*2:     return a \+ b"):
+        search_replace(b"def f(a, b):\n    return a + b\n", hunk("a + b\n", "a - b\n"))
+
+
 def test_a_search_that_matches_twice_names_the_places():
     with pytest.raises(EditConflict, match=r"at lines 5, 9"):
         search_replace(FILE, hunk("    return 1\n", "    return 2\n"))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autopilot_runtime.core.protocols import Outcome
 from autopilot_runtime.sandbox.check import check
 from autopilot_runtime.sandbox.display import bare_name, describe, label, mark, receipt, restore, splice
 from autopilot_runtime.sandbox.value import bounded_repr
@@ -191,13 +192,18 @@ def test_lines_of_calls_do_not_move() -> None:
 )
 def test_a_receipt_says_type_and_size(value: object, words: str) -> None:
     assert describe(value) == words
-    assert receipt("read_file", ("a.py",), {}, value=value) == f'read_file("a.py") -> {words}'
+    assert receipt("read_file", ("a.py",), {}, Outcome(value)) == f'read_file("a.py") -> {words}'
+
+
+def test_a_receipt_says_how_it_went_where_the_tool_does() -> None:
+    outcome = Outcome({"return_code": 1}, note="completed, return_code 1")
+    assert (
+        receipt("execute", ("main", "false"), {}, outcome) == 'execute("main", "false") -> completed, return_code 1'
+    )
 
 
 def test_a_receipt_is_one_short_line_whatever_is_in_it() -> None:
-    line = receipt(
-        "read_file", ["a\nb" * 1000], {"k" * 5000: [["x"] * 100] * 100}, value=None, error="e\n\r" * 10_000
-    )
+    line = receipt("read_file", ["a\nb" * 1000], {"k" * 5000: [["x"] * 100] * 100}, Outcome(error="e\n\r" * 10_000))
     assert "\n" not in line
     assert len(line) < 400
     assert label("f", ['say "hi"'], {}) == "f('say \"hi\"')"

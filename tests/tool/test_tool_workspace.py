@@ -410,7 +410,7 @@ def test_a_change_is_told_with_the_new_numbers(ws: Workspace, tmp_path: Path) ->
     ws.begin_step()
     change = ws.commit(ws.draft("a.txt", "multi_edit", ["new 5\nnew 6\n", ""], edits=[(5, 5), (20, 22)]))
     assert change.told.splitlines() == [
-        "wrote a.txt (38 lines); what follows line 21 moved by -2",
+        "wrote a.txt (38 lines); from old line 24 on, line numbers moved by -2",
         "    4 | line 4", "    5 | new 5", "    6 | new 6", "    7 | line 6", "      ...",
         "   20 | line 19", "   21 | line 23",
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from autopilot_runtime.confine.wall import Kind
 from autopilot_runtime.core.errors import PathRefused, ToolError
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.pool import TerminalPool
@@ -21,6 +22,7 @@ from autopilot_runtime.tool.pack import load_tools
 from autopilot_runtime.tool.permit import decide, parse_rules
 from autopilot_runtime.tool.plain import ToolResult, plain
 from autopilot_runtime.tool.workspace import Workspace
+from tests.confine.walls import KINDS, opener
 
 if sys.platform == "win32" or shutil.which("git") is None:
     pytest.skip("needs git on POSIX", allow_module_level=True)
@@ -248,10 +250,12 @@ async def test_in_a_folder_of_a_repository_only_that_folder_counts(below: Desk) 
     assert below.run("status", "--porcelain") == " M outside.txt\n"
     below.run("commit", "-qam", "three")
     assert [c["subject"] for c in (await below.call("git_log")).value] == ["two", "one"]
-    for path in ("../outside.txt", str(below.top / "outside.txt"), ".."):
-        for name in ("git_commit", "git_diff", "git_log"):
+    for name in ("git_commit", "git_diff", "git_log"):
+        for path in ("../outside.txt", str(below.top / "outside.txt"), ".."):
             with pytest.raises(PathRefused):
                 await below.call(name, message="x", paths=[path])
+        with pytest.raises(ToolError, match="paths is empty"):
+            await below.call(name, message="x", paths=[])
 
 
 async def test_where_a_branch_stands_against_its_upstream(desk: Desk, tmp_path: Path) -> None:
@@ -270,6 +274,42 @@ async def test_where_a_branch_stands_against_its_upstream(desk: Desk, tmp_path: 
     desk.write("a", "3\n")
     assert (await desk.call("git_commit", message="three")).value["branch"] is None
     assert str((await desk.call("git_status")).shown).startswith("HEAD is detached\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_behind_a_wall_it_works_as_anywhere(kind: Kind, desk: Desk) -> None:
+    pool, desk.pool = desk.pool, TerminalPool(desk.work, desk.env, open_wall=opener(kind, desk.work, env=desk.env))
+    desk.write("a", "1\n")
+    assert (await desk.call("git_status")).value["untracked"] == ["a"]
+    assert (await desk.call("git_commit", message="one")).value["files"] == ["a"]
+    desk.write("a", "2\n")
+    assert "+2" in (await desk.call("git_diff")).value
+    assert len((await desk.call("git_log")).value) == 1
+    assert desk.run("status", "--porcelain") == " M a\n"
+    await desk.pool.close()
+    desk.pool = pool
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_behind_a_wall_a_larger_repository_is_looked_at_and_committed_to_when_allowed(
+    kind: Kind, below: Desk
+) -> None:
+    pool = below.pool
+    below.write("inside.txt", "2\n")
+    below.pool = TerminalPool(below.work, below.env, open_wall=opener(kind, below.work, env=below.env))
+    assert (await below.call("git_status")).value["unstaged"] == [{"path": "inside.txt", "change": "modified"}]
+    assert "+2" in (await below.call("git_diff")).value
+    with pytest.raises(ToolError, match=r"a person has to name its \.git folder .* runtime\.sandbox\.writable"):
+        await below.call("git_commit", message="two")
+    assert not [*(below.top / ".git").glob("autopilot-*")]
+    await below.pool.close()
+    wall = opener(kind, below.work, env=below.env, writable=[below.top / ".git"])
+    below.pool = TerminalPool(below.work, below.env, open_wall=wall)
+    assert (await below.call("git_commit", message="two")).value["files"] == ["inside.txt"]
+    assert below.run("log", "-1", "--format=%s") == "two\n"
+    assert below.run("status", "--porcelain") == ""
+    await below.pool.close()
+    below.pool = pool
 
 
 # ---------------------------------------------------------------- what it refuses
@@ -341,7 +381,7 @@ async def test_without_a_repository_it_says_so(tmp_path: Path) -> None:
             await desk.call(name, message="x")
     desk.run("init", "-q", "--bare", "planted")
     inside = Desk(tmp_path / "plain", tmp_path / "plain" / "planted")
-    with pytest.raises(ToolError, match="is not inside a git repository"):
+    with pytest.raises(ToolError, match="has no files there: it is bare"):
         await inside.call("git_status")
     for one in (desk, inside):
         await one.pool.close()
@@ -351,7 +391,7 @@ async def test_a_repository_that_points_elsewhere_is_not_used(desk: Desk, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     desk.run("config", "core.worktree", str(tmp_path / "elsewhere"))
     for name in TOOLS:
-        with pytest.raises(ToolError, match=r"keeps its files in .*elsewhere|not inside a git repository"):
+        with pytest.raises(ToolError, match=r"has no files there: it is bare, or keeps them elsewhere"):
             await desk.call(name, message="x")
 
 
@@ -400,6 +440,7 @@ async def test_a_preview_shows_what_would_be_committed_and_changes_nothing(desk:
         return {str(p): p.read_bytes() if p.is_file() else None for p in desk.top.rglob("*")}
 
     before = everything()
+    assert TOOLS["git_commit"].label({"message": "Mend\n\nbody"}) == "Committing: Mend"
     preview, _ = await desk.preview(message="Mend\n\nbody")
     assert everything() == before
     assert preview.description == "Commit 2 files: Mend"

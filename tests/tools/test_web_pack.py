@@ -98,6 +98,11 @@ async def test_what_is_no_text_is_refused_with_its_kind_and_size(web: Server) ->
     web.replies["/x.png"] = 200, {"Content-Type": "image/png"}, b"\x89PNG" * 1_000
     with pytest.raises(ToolError, match=r"/x\.png is no text but image/png, 4,000 bytes"):
         await fetch(f"{web.url}/x.png")
+    web.replies["/odd"] = lambda handler: handler.wfile.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    with pytest.raises(ToolError, match=r"/odd is no text but a/b\."):
+        await fetch(f"{web.url}/odd")
 
 
 async def test_only_as_much_is_shown_as_was_asked_for(web: Server) -> None:
