@@ -110,8 +110,8 @@ def _find(hunk: Hunk, index: bytes, keys: list[bytes]) -> int:
     if part >= 0:
         number = index.count(b"\n", 0, part)
         raise EditConflict(
-            f"The SEARCH of the hunk at line {hunk.line} of the payload is not in the file as whole lines, with their "
-            f"indentation and to their end; it is a part of line {number}. Nothing was written.\n"
+            f"The SEARCH of the hunk at line {hunk.line} of the payload is not in the file as whole lines, "
+            f"from the indentation to the end; it is a part of line {number}. Nothing was written.\n"
             + nearest_lines([keys[number - 1].decode("utf-8", "backslashreplace")], keys)
         )
     if not places:
