@@ -19,7 +19,14 @@ from tests.fake_provider import FakeModel
 PAGES = sorted(
     path for pattern in ("*.md", "docs/*.md", "examples/*.md", "sessions/*.md") for path in ROOT.glob(pattern)
 )
-EXECUTED = {"README.md", "docs/agent-file.md", "docs/write-a-tool.md", "docs/test-without-a-key.md", "docs/events.md"}
+EXECUTED = {
+    "README.md",
+    "docs/agent-file.md",
+    "docs/write-a-tool.md",
+    "docs/test-without-a-key.md",
+    "docs/events.md",
+    "docs/search.md",
+}
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
