@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from autopilot_runtime.search.kinds import MAX_BYTES, family_of, module_of, read_source
@@ -37,7 +36,7 @@ def main() -> None:
     sys.path += order["packages"]
     gc.disable()  # parse trees hold no cycles, and looking for some takes a third of the time
     try:
-        connection = connect(Path(order["index"]))
+        connection = connect(order["index"])
         try:
             feed(connection, order["root"], changed=order["changed"], gone=order["gone"])
         finally:
@@ -45,6 +44,7 @@ def main() -> None:
     except sqlite3.Error as error:
         print(error, file=sys.stderr)
         sys.exit(DAMAGED if is_damage(error) else 1)
+    os._exit(0)  # all is written, and tidying up the trees takes as long as a file
 
 
 @dataclass(slots=True)

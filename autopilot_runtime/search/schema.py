@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import zlib
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path  # a worker gets by without it, and starts sooner
 
 _WAIT_MS = 10_000
 _TABLES = """
@@ -34,7 +37,7 @@ VERSION = zlib.crc32(_TABLES.encode()) & 0x7FFFFFFF  # other tables, another ver
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path | str) -> sqlite3.Connection:
     """An open index, with tables. Several processes may have it open; a writer waits for the other."""
     # It holds the text of the workspace; SQLite gives what it keeps beside it the same rights.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))

@@ -28,6 +28,7 @@ EXECUTED = {
     "docs/events.md",
     "docs/sandbox.md",
     "docs/tools.md",
+    "docs/search.md",
 }
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 
