@@ -91,26 +91,25 @@ async def cycles(count: int) -> None:
     pool = TerminalPool(tempfile.gettempdir())
     await pool.execute("main", "true")
     await pool.terminate("main")
-    before = left()
+    before = left(pool)
     began = time.perf_counter()
     for batch in range(count // 8):
         names = [f"{batch}-{n}" for n in range(8)]
         await asyncio.gather(*(pool.execute(name, "sleep 1000 & echo x", 10, True) for name in names))
         await asyncio.gather(*(pool.terminate(name) for name in names))
     each = (time.perf_counter() - began) / count
-    after = left()
+    after = left(pool)
     await pool.close()
     verdict = "nothing left" if before == after else f"LEFT OVER: {before} -> {after}"
     print(f"{count} shells opened, used, closed: {each * 1e3:.1f} ms each; {verdict}")
 
 
-def left() -> tuple[int, int, int]:
-    """Descriptors, children (zombies, too), and entries of the folder for temporary files."""
+def left(pool: TerminalPool) -> tuple[int, int, int]:
+    """Descriptors, children (zombies, too), and files of the pool."""
     if not sys.platform.startswith("linux"):
         return (0, 0, 0)
     kids = sum(len(Path(task, "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
-    own = [entry for folder in ("/dev/shm", tempfile.gettempdir()) for entry in Path(folder).glob("autopilot-*")]
-    return len(list(Path("/proc/self/fd").iterdir())), kids, len(own)
+    return len(list(Path("/proc/self/fd").iterdir())), kids, len(list(pool.run_dir.iterdir()))
 
 
 def report(what: str, ours: float, theirs: float, unit: str, bar: str) -> None:
