@@ -9,7 +9,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from autopilot_runtime.confine import bwrap, entry, kernel, landlock, seatbelt, seccomp
+from autopilot_runtime.confine import bwrap, cover, entry, kernel, landlock, seatbelt, seccomp
 from autopilot_runtime.confine.calls import program_rules
 from autopilot_runtime.confine.cgroup import ControlGroup, open_group
 from autopilot_runtime.confine.limits import ResourceLimits, processes_of_user
@@ -19,7 +19,7 @@ from autopilot_runtime.confine.policy import Policy
 from autopilot_runtime.confine.proxy import Proxy
 from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View, view
-from autopilot_runtime.confine.wall import Kind, Launch, Told, Wall
+from autopilot_runtime.confine.wall import Kind, Launch, Told, Wall, has_own_tmp
 from autopilot_runtime.core.bridge import bridge
 
 _NO_NETWORK = re.compile(
@@ -47,6 +47,7 @@ class _Built(Wall):
             self._closing.callback(self._scratch.close)
             self._group = self._counted()
             self._network = self._reached()
+            self._prepare()
             on_failure.pop_all()
         self.leftovers = (
             *self._scratch.folders,
@@ -67,6 +68,9 @@ class _Built(Wall):
 
     def close(self) -> None:
         self._closing.close()
+
+    def _prepare(self) -> None:
+        """What a kind needs besides, before it is asked what it does."""
 
     # ---------------------------------------------------------------- its parts
 
@@ -168,9 +172,10 @@ class _Bubblewrap(_Built):
 
 
 class _Landlock(_Built):
-    """The machine as it is, with a short list of what may be touched."""
+    """The machine as it is, with a short list of what may be touched; a /tmp of its own where mounts can be made."""
 
     def __init__(self, policy: Policy, env: Mapping[str, str], readable: Sequence[str]) -> None:
+        self._covers: Sequence[cover.Cover] | None = None
         super().__init__("landlock", policy, env, readable)
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self.close)
@@ -181,28 +186,40 @@ class _Landlock(_Built):
             calls = program_rules(internet=reachable, named_sockets=False)
             keep = os.geteuid() == 0 and os.stat(self.view.work_dir).st_uid != 0
             self._entry = entry.Entry(
-                self._group, self._network, self._limits(), ruleset,
+                self._group, self._network, self._limits(), self._covers, ruleset,
                 seccomp.compiled(calls, default=seccomp.ALLOW), entry.OWNERSHIP if keep else frozenset(),
             )  # fmt: skip
             on_failure.pop_all()
 
+    def _prepare(self) -> None:
+        if has_own_tmp("landlock", self._policy) and (os.geteuid() == 0 or self._network is not None):
+            self._covers = cover.covers(self.view, self._scratch)
+
     def env(self, env: Mapping[str, str]) -> dict[str, str]:
-        return super().env(env) | _instead(self._scratch)
+        child = super().env(env) | {"HOME": self._scratch.home}
+        return child if self._covers is not None else child | _temporary(self._scratch)
 
     @contextlib.contextmanager
     def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
-        yield Launch(tuple(argv), cwd, self._entry.descriptors, self._entry.door())
+        # A folder that only programs can see is not there before they have passed the door.
+        outside = cwd if os.path.isdir(cwd) else "/"
+        yield Launch(tuple(argv), outside, self._entry.descriptors, self._entry.door(folder=cwd))
 
     def has_folder(self, path: str) -> bool:
-        return os.path.isdir(path) and (
-            self.view.shows(path) or any(within(path, own) for own in self._scratch.folders)
-        )
+        own = any(within(path, folder) for folder in self._scratch.folders)
+        if self._covers is None:
+            return (own or self.view.shows(path)) and os.path.isdir(path)
+        seen = (*self.view.readable, *self.view.writable, *self._scratch.folders)
+        there = cover.host_path(path, self._scratch, seen)
+        return (own or there != path or self.view.shows(path)) and os.path.isdir(there)
 
     def _gaps(self) -> Iterator[str]:
         yield from super()._gaps()
-        yield "/tmp is not writable; TMPDIR names a folder that is"
         yield "the names of other processes can be seen, and the modes and times of files outside can be changed"
         yield "no program can open a socket by its file name"
+        if self._covers is not None:
+            return
+        yield "/tmp is not writable; TMPDIR names a folder that is"
         for what, paths in (("read", self.view.hidden), ("changed", self.view.protected)):
             if paths:
                 yield f"{', '.join(paths)} can be {what}: work_dir holds them, and nothing can be taken out of it"
@@ -216,20 +233,16 @@ class _Seatbelt(_Built):
         self._profile = seatbelt.profile(self.view, scratch=self._scratch, network=policy.network)
 
     def env(self, env: Mapping[str, str]) -> dict[str, str]:
-        return super().env(env) | _instead(self._scratch)
+        return super().env(env) | {"HOME": self._scratch.home} | _temporary(self._scratch)
 
     @contextlib.contextmanager
     def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
         yield Launch((seatbelt.PROGRAM, "-p", self._profile, *argv), cwd)
 
 
-def _instead(scratch: Scratch) -> dict[str, str]:
-    """Where no folder can be put in another's place, the variables name ours."""
-    return {
-        "HOME": scratch.home,
-        **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), scratch.tmp),
-        "TMPPREFIX": f"{scratch.tmp}/zsh",
-    }
+def _temporary(scratch: Scratch) -> dict[str, str]:
+    """Where no folder can be put in the place of /tmp, the variables name ours."""
+    return {**dict.fromkeys(("TMPDIR", "TMP", "TEMP"), scratch.tmp), "TMPPREFIX": f"{scratch.tmp}/zsh"}
 
 
 KINDS: Mapping[Kind, Callable[[Policy, Mapping[str, str], Sequence[str]], Wall]] = {

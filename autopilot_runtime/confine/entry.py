@@ -9,11 +9,12 @@ import fcntl
 import os
 import signal
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from autopilot_runtime.confine import kernel, landlock, limits, seccomp
+from autopilot_runtime.confine import cover, kernel, landlock, limits, seccomp
 from autopilot_runtime.confine.cgroup import ControlGroup
+from autopilot_runtime.confine.cover import Cover
 from autopilot_runtime.confine.limits import ResourceLimits
 from autopilot_runtime.confine.network import PrivateNetwork
 from autopilot_runtime.confine.scratch import Scratch
@@ -34,6 +35,7 @@ class Entry:
     group: ControlGroup | None
     network: PrivateNetwork | None
     limits: ResourceLimits
+    covers: Sequence[Cover] | None = None
     ruleset: int | None = None
     filter: bytes = b""
     keep: frozenset[int] = frozenset()
@@ -45,8 +47,10 @@ class Entry:
         network = self.network.descriptors if self.network is not None else ()
         return (*group, *network, *(() if self.ruleset is None else (self.ruleset,)))
 
-    def door(self, *, inherited: int | None = None, leaves_terminal: bool = False) -> Callable[[], None]:
-        """What a child calls. `inherited`: a descriptor that the program is to find open."""
+    def door(
+        self, *, inherited: int | None = None, leaves_terminal: bool = False, folder: str | None = None
+    ) -> Callable[[], None]:
+        """What a child calls. `inherited`: a descriptor the program is to find open; `folder`: where it begins."""
         parent = os.getpid()
 
         def enter() -> None:
@@ -55,6 +59,9 @@ class Entry:
             limits.apply(self.limits)
             if self.network is not None:
                 self.network.join()
+            if self.covers is not None:
+                cover.make(self.covers)
+                os.chdir(folder or "/")
             if self.ruleset is not None:
                 self._wall_up()
             # A change of user namespace has made the kernel forget it.
@@ -95,6 +102,8 @@ def path_rules(view: View, scratch: Scratch) -> list[landlock.PathRule]:
     return [
         *(rule(place, landlock.RUN) for place in (*view.etc, *view.readable)),
         *(rule(place, landlock.RUN | landlock.WRITE) for place in (*view.writable, *scratch.folders)),
+        # Under the names that mounts give them, they lie in nothing that has a rule.
+        *(rule(place, landlock.RUN | landlock.WRITE) for place in (scratch.tmp, scratch.home, scratch.shm)),
         *(rule(place, _USE) for place in _DEVICES),
         *(rule(place, landlock.READ) for place in _LOOK),
     ]

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import warnings
+from collections.abc import Callable
 from typing import NoReturn
 
 from autopilot_runtime.confine.kernel import out_of_the_way, syscall
@@ -84,18 +85,35 @@ def _fork() -> int:
         return os.fork()
 
 
+def become_user_with_rights(also: int = 0) -> None:
+    """Move this process into a user namespace, where it is who it was and may do what root may."""
+    user, group = os.geteuid(), os.getegid()
+    syscall("unshare", ctypes.c_ulong(_NEW_USER | also))
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"{user} {user} 1")
+    _write("/proc/self/gid_map", f"{group} {group} 1")
+
+
+def in_a_child(attempt: Callable[[], None]) -> bool:
+    """Whether this works, tried by a process that ends afterwards."""
+    pid = _fork()
+    if pid == 0:
+        code = 1
+        try:
+            attempt()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 def _make(theirs: socket.socket, *, listening: bool) -> NoReturn:
     """In the child: become somebody with a network of their own, hand it over, wait, end."""
     try:
-        user, group = os.geteuid(), os.getegid()
-        syscall("unshare", ctypes.c_ulong(_NEW_NET if user == 0 else _NEW_NET | _NEW_USER))
-        if user != 0:
-            for file, line in (
-                ("setgroups", "deny"),
-                ("uid_map", f"{user} {user} 1"),
-                ("gid_map", f"{group} {group} 1"),
-            ):
-                _write(f"/proc/self/{file}", line)
+        if os.geteuid() == 0:
+            syscall("unshare", ctypes.c_ulong(_NEW_NET))
+        else:
+            become_user_with_rights(_NEW_NET)
         _loopback_up()
         fds = [_listen()] if listening else []
         socket.send_fds(theirs, [b"ok"], fds)

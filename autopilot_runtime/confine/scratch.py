@@ -42,6 +42,10 @@ class Scratch:
         self.folders.append(os.path.realpath(tempfile.mkdtemp(prefix="autopilot-scratch-", dir=where)))
         return self.folders[-1]
 
+    def empty_folder(self) -> str:
+        """One more folder, with nothing in it."""
+        return tempfile.mkdtemp(prefix="empty-", dir=os.path.dirname(self.tmp))
+
     def fill_etc(self, places: Iterable[str]) -> None:
         """Copy these parts of /etc, so that one mount shows them all; empty ones for those that are to be mounted."""
         os.mkdir(self.etc)

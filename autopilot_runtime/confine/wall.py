@@ -101,6 +101,16 @@ def best() -> tuple[Kind, tuple[str, ...]]:
     return ("landlock", (why,)) if program is None else ("bwrap", ())
 
 
+def has_own_tmp(kind: Kind, policy: Policy) -> bool:
+    """Whether programs behind such a wall have a /tmp of their own, and need no other name for it."""
+    if kind != "landlock":
+        return kind == "bwrap"
+    from autopilot_runtime.confine import cover  # Linux only
+
+    # An ordinary user makes mounts only in a namespace of their own, which comes with a network.
+    return cover.possible() and (os.geteuid() == 0 or policy.network != "on")
+
+
 def open_wall(
     mode: Mode, policy: Policy, env: Mapping[str, str], *, readable: Sequence[str] = (), kind: Kind | None = None
 ) -> Wall:

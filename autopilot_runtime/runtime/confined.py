@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.wall import Kind, Wall, best, open_wall
+from autopilot_runtime.confine.wall import Kind, Wall, best, has_own_tmp, open_wall
 from autopilot_runtime.runtime.agentfile import AgentFile
 
 _NOT_AROUND = (
@@ -62,7 +62,7 @@ def words(agent: AgentFile) -> str:
     if kind == "none":
         return ""
     spec = agent.runtime.sandbox
-    temporary = "/tmp" if kind == "bwrap" else "$TMPDIR (not /tmp)"
+    temporary = "/tmp" if has_own_tmp(kind, policy_of(agent)) else "$TMPDIR (not /tmp)"
     write = ", ".join(["the work folder", *spec.writable])
     lines = [
         f"Commands run in a sandbox. They can write {write}, and two places that all your terminals share but that "
