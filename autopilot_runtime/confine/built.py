@@ -192,7 +192,7 @@ class _Landlock(_Built):
             on_failure.pop_all()
 
     def _prepare(self) -> None:
-        if has_own_tmp("landlock", self._policy) and (os.geteuid() == 0 or self._network is not None):
+        if has_own_tmp("landlock", network=self._policy.network) and (os.geteuid() == 0 or self._network is not None):
             self._covers = cover.covers(self.view, self._scratch)
 
     def env(self, env: Mapping[str, str]) -> dict[str, str]:

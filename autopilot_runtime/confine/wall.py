@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autopilot_runtime.confine.policy import Policy
+from autopilot_runtime.confine.policy import Network, Policy
 from autopilot_runtime.core.errors import SandboxUnavailable
 
 Kind = Literal["bwrap", "landlock", "seatbelt", "none"]
@@ -101,14 +101,14 @@ def best() -> tuple[Kind, tuple[str, ...]]:
     return ("landlock", (why,)) if program is None else ("bwrap", ())
 
 
-def has_own_tmp(kind: Kind, policy: Policy) -> bool:
+def has_own_tmp(kind: Kind, *, network: Network) -> bool:
     """Whether programs behind such a wall have a /tmp of their own, and need no other name for it."""
     if kind != "landlock":
         return kind == "bwrap"
     from autopilot_runtime.confine import cover  # Linux only
 
     # An ordinary user makes mounts only in a namespace of their own, which comes with a network.
-    return cover.possible() and (os.geteuid() == 0 or policy.network != "on")
+    return cover.possible() and (os.geteuid() == 0 or network != "on")
 
 
 def open_wall(

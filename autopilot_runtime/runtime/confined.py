@@ -62,7 +62,8 @@ def words(agent: AgentFile) -> str:
     if kind == "none":
         return ""
     spec = agent.runtime.sandbox
-    temporary = "/tmp" if has_own_tmp(kind, policy_of(agent)) else "$TMPDIR (not /tmp)"
+    network = spec.network if isinstance(spec.network, str) else tuple(spec.network)
+    temporary = "/tmp" if has_own_tmp(kind, network=network) else "$TMPDIR (not /tmp)"
     write = ", ".join(["the work folder", *spec.writable])
     lines = [
         f"Commands run in a sandbox. They can write {write}, and two places that all your terminals share but that "
