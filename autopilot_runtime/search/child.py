@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from autopilot_runtime.core.errors import ToolError
 
@@ -94,13 +95,12 @@ class Child:
         """Let it run to its end, or until the clock says so; `tick` is called now and then meanwhile."""
         process = self.start()
         _bound(process.pid, clock)
-        given: bytes | None = sent
+        _send(process, sent)
         while True:
             try:
-                output, errors = process.communicate(given, timeout=min(_TICK, clock.left))
+                output, errors = process.communicate(timeout=min(_TICK, clock.left))
                 return Done(process.returncode, output, errors)
             except subprocess.TimeoutExpired:
-                given = None
                 if clock.left <= 0:
                     break
             if tick is not None:
@@ -114,6 +114,22 @@ def run(command: Sequence[str], *, cwd: str, clock: Clock, sent: bytes = b"") ->
     """Run a program to its end, or until the clock says so."""
     with Child(command, cwd=cwd) as child:
         return child.finish(clock, sent=sent)
+
+
+def _send(process: subprocess.Popen[bytes], sent: bytes) -> None:
+    """Write to a child from beside: it may read slowly, or be killed before it has read all."""
+    pipe, process.stdin = process.stdin, None
+    if pipe is None:
+        return
+
+    def write() -> None:
+        with contextlib.suppress(OSError), pipe:
+            pipe.write(sent)
+
+    if sent:
+        Thread(target=write, name="search-order", daemon=True).start()
+    else:
+        pipe.close()
 
 
 def _bound(pid: int, clock: Clock) -> None:

@@ -89,14 +89,19 @@ def find(
         raise ToolError("ripgrep is not installed here: pip install 'autopilot-runtime[search]'")
     if rg is None:
         return _by_python(order, notes)
-    if is_read_otherwise(pattern):
-        return _by_python(order, (*notes, _ODD))
     try:
-        return _by_ripgrep(rg, order, notes)
+        return _by_either(rg, order, notes)
     except Unusable as error:
         if engine == "rg":
             raise
         return _by_python(order, (*notes, f"{error}; Python searched instead"))
+
+
+def _by_either(rg: str, order: _Order, notes: tuple[str, ...]) -> Found:
+    if is_read_otherwise(order.pattern):
+        return _by_python(order, (*notes, _ODD))
+    try:
+        return _by_ripgrep(rg, order, notes)
     except ripgrep.PatternRefused as refused:
         if not any(words in str(refused) for words in _REFUSALS):
             raise ToolError(f"ripgrep could not search: {printable(str(refused))[:500]}") from refused

@@ -258,6 +258,22 @@ def test_a_child_may_take_no_more_time_than_the_search(tmp_path: Path) -> None:
     assert memory == 2 << 30
 
 
+def test_a_large_order_reaches_a_child_that_is_slow_to_read(tmp_path: Path) -> None:
+    code = "import sys, time; time.sleep(0.3); print(len(sys.stdin.read()))"
+    done = child.run([sys.executable, "-c", code], cwd=str(tmp_path), clock=Clock(20), sent=b"x" * 3_000_000)
+    assert (done.code, done.output.strip()) == (0, b"3000000")
+
+
+@linux
+def test_a_child_that_never_reads_is_killed_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    before = threading.active_count()
+    code = "import time; time.sleep(60)"
+    done = child.run([sys.executable, "-c", code], cwd=str(tmp_path), clock=Clock(0.3), sent=b"x" * 3_000_000)
+    assert done.code is None
+    assert soon(lambda: threading.active_count() <= before, seconds=5)
+    assert not running_in(tmp_path) and not zombies()
+
+
 def test_nothing_of_the_environment_reaches_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hush")
     code = textwrap.dedent("import os; print(sorted(os.environ))")
