@@ -29,6 +29,7 @@ _NO_NETWORK = re.compile(
 )
 # Where nobody can answer, asking again only takes time.
 _NO_RETRIES = {"PIP_RETRIES": "0", "NPM_CONFIG_FETCH_RETRIES": "0", "CARGO_NET_RETRY": "0", "UV_HTTP_RETRIES": "0"}
+_ABI_WITH_SCOPES = 6
 _OWN_FOLDER = re.compile(r"XDG_(?!CONFIG_DIRS|DATA_DIRS)\w+|TMPDIR|TMP|TEMP|HISTFILE")
 _NO_WRITING = re.compile(r"read-only file system|EROFS")
 
@@ -217,6 +218,8 @@ class _Landlock(_Built):
         yield from super()._gaps()
         yield "the names of other processes can be seen, and the modes and times of files outside can be changed"
         yield "no program can open a socket by its file name"
+        if landlock.abi() < _ABI_WITH_SCOPES:
+            yield "this kernel's Landlock is old: programs can signal this user's others, and empty files outside"
         if self._covers is not None:
             return
         yield "/tmp is not writable; TMPDIR names a folder that is"

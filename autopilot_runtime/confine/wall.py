@@ -15,7 +15,7 @@ from autopilot_runtime.core.errors import SandboxUnavailable
 
 Kind = Literal["bwrap", "landlock", "seatbelt", "none"]
 Mode = Literal["auto", "required", "off"]
-_FIX = "Set `runtime.sandbox.shell: auto` or `off`, or run the whole agent in a container or a virtual machine."
+_FIX = "See `autopilot doctor`. `runtime.sandbox.shell: off` confines nothing: use a container or a virtual machine."
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,10 @@ def best() -> tuple[Kind, tuple[str, ...]]:
     if seatbelt.available():
         return "seatbelt", ()
     here = level()
-    if here.missing:
-        return "none", here.missing
-    program, why = bwrap.working()
-    return ("landlock", (why,)) if program is None else ("bwrap", ())
+    program, why = bwrap.working() if here.seccomp else (None, "")
+    if program is not None:
+        return "bwrap", ()
+    return ("none", here.missing) if here.missing else ("landlock", (why,))
 
 
 def has_own_tmp(kind: Kind, *, network: Network) -> bool:
@@ -116,6 +116,7 @@ def open_wall(
 ) -> Wall:
     """The wall for these programs. `required`: one that keeps all it promises, or SandboxUnavailable.
 
+    A wall that this machine can have and that fails to go up is an error in every mode: nothing runs without it then.
     `kind` asks for one kind and no other. Blocks for some milliseconds.
     """
     if mode == "off":
@@ -135,15 +136,15 @@ def open_wall(
         if mode == "required":
             _check(wall)
         return wall
-    if mode == "required":
-        what = f"runtime.sandbox.shell: required, but shells cannot be confined: {_list(why)}."
+    if mode == "required" or candidates != ["none"]:
+        what = f"runtime.sandbox.shell: {mode}, but shells cannot be confined: {_list(why)}."
         raise SandboxUnavailable(f"{what} {_FIX}")
     return Wall(gaps=why)
 
 
 def _check(wall: Wall) -> None:
     """A required wall may not show what it promises to hide."""
-    holes = [gap for gap in wall.told.gaps if "can be read" in gap]
+    holes = [gap for gap in wall.told.gaps if "can be read" in gap or "can signal" in gap]
     if holes:
         wall.close()
         raise SandboxUnavailable(f"runtime.sandbox.shell: required, but {_list(holes)} ({wall.kind}). {_FIX}")

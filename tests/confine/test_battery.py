@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from autopilot_runtime.confine.policy import Policy
 from autopilot_runtime.confine.wall import Kind, Wall, open_wall
+from autopilot_runtime.core.errors import SandboxUnavailable
 from autopilot_runtime.core.protocols import Limits
 from tests.confine import probes
 from tests.confine.walls import ENV, KINDS, PYTHON, opener, run
@@ -243,7 +245,14 @@ def test_a_wall_leaves_nothing_behind(kind: Kind, tmp_path: Path) -> None:
     assert {fd.name for fd in Path("/proc/self/fd").iterdir()} == before
 
 
-def test_switched_off_is_no_wall(tmp_path: Path) -> None:
-    from autopilot_runtime.confine.policy import Policy
+def test_a_wall_that_fails_to_go_up_lets_nothing_run(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = opener(kind, tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(SandboxUnavailable, match="cannot be confined: .*No such file"):
+        opening([])
 
+
+def test_switched_off_is_no_wall(tmp_path: Path) -> None:
     assert open_wall("off", Policy(str(tmp_path)), ENV).kind == "none"
