@@ -250,7 +250,7 @@ def test_a_wall_that_fails_to_go_up_lets_nothing_run(
 ) -> None:
     opening = opener(kind, tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    with pytest.raises(SandboxUnavailable, match="cannot be confined: .*No such file"):
+    with pytest.raises(SandboxUnavailable, match=r"cannot be confined: .*No such file"):
         opening([])
 
 
