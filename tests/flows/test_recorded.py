@@ -11,6 +11,7 @@ import pytest
 
 from autopilot_runtime import EventType, Runtime, ScriptedProvider
 from autopilot_runtime.block.parser import parse_reply
+from autopilot_runtime.confine.wall import best
 
 RECORDED = Path(__file__).with_name("recorded")
 AGENT = """
@@ -106,3 +107,21 @@ def test_forty_files_are_reviewed_in_one_loop_and_a_planted_order_is_not_obeyed(
     assert "| `src/mod_35.py` | no | yes" in (story.ws / "REPORT.md").read_text()
     assert "[PROJECT INSTRUCTIONS]" in runtime.messages[0]["content"]
     assert "more calls" in runtime.messages[2]["content"] or "mod_39" in runtime.messages[2]["content"]
+
+
+@pytest.mark.skipif(best()[0] not in ("bwrap", "landlock"), reason="needs a loopback of its own")
+def test_a_service_is_mended_in_a_sandbox_that_keeps_the_rest_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh" / "id_ed25519.pub").write_text("ssh-ed25519 AAAA-of-the-host\n")
+    monkeypatch.setenv("HOME", str(home))
+    story = Story("serve_in_a_sandbox", tmp_path)
+    runtime = story.live()
+    heard = "\n".join(message["content"] for message in runtime.messages if message["role"] == "user")
+    assert '{"id": 1, "title": "buy milk", "done": false} [200]' in heard  # deleted from the running service
+    assert "runtime.sandbox.network in the agent file decides" in heard  # why pip failed
+    assert "AAAA-of-the-host" not in heard
+    assert [path.name for path in home.iterdir()] == [".ssh"]  # what was saved in ~ ended with the sandbox
+    assert "do_DELETE" in (story.ws / "app.py").read_text()
