@@ -79,7 +79,8 @@ def _planned(view: View, scratch: Scratch) -> Iterator[Cover]:
         for place in seen:
             if not any(within(place, folder) for folder in sealed):
                 _stand_in(f"{scratch.tmp}{_below(place)}", place)
-            yield Cover(place, place)
+            # Read-only by the mount, too: what Landlock allows for /tmp it allows for all that is mounted in it.
+            yield Cover(place, place, read_only=place in view.readable)
     yield from (Cover(place, place, read_only=True) for place in view.protected)
     for place in view.hidden:
         yield Cover(scratch.no_folder if os.path.isdir(place) else scratch.no_file, place)

@@ -26,6 +26,9 @@ FILES = {
     "read a planted secret": "reached('{SECRET}' in open('{OUTSIDE}/secret.txt').read())",
     "list the folder above": "reached('secret.txt' in os.listdir('{OUTSIDE}'))",
     "write outside": "open('{OUTSIDE}/made', 'w').write('x'); reached(os.path.exists('{OUTSIDE}/made'))",
+    "write in a folder that may only be read": (
+        "assert open('{SHOWN}/book').read() == 'to be read'; open('{SHOWN}/made', 'w').close(); reached()"
+    ),
     "append to a file outside": "open('{OUTSIDE}/secret.txt', 'a').write('x'); reached()",
     "delete a file outside": "os.unlink('{OUTSIDE}/victim'); reached()",
     "rename a file outside": "os.rename('{OUTSIDE}/victim2', '{OUTSIDE}/moved'); reached()",

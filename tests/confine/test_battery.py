@@ -44,6 +44,7 @@ class Host:
     work: Path
     outside: Path
     home: Path
+    shown: Path
     secret: str
     tcp: socket.socket
     tcp6: socket.socket | None
@@ -59,6 +60,7 @@ class Host:
             "OUTSIDE": self.outside,
             "WORK": self.work,
             "HOME": self.home,
+            "SHOWN": self.shown,
             "PORT": self.tcp.getsockname()[1],
             "PORT6": self.tcp6.getsockname()[1] if self.tcp6 else 0,
             "UDP": self.udp.getsockname()[1],
@@ -80,14 +82,15 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    outside, work, home = tmp_path / "outside", tmp_path / "work", tmp_path / "home"
-    for folder in (outside, work, home / ".ssh"):
+    outside, work, home, shown = (tmp_path / name for name in ("outside", "work", "home", "shown"))
+    for folder in (outside, work, home / ".ssh", shown):
         folder.mkdir(parents=True)
     secret, abstract = f"planted-{secrets.token_hex(8)}", f"autopilot-test-{secrets.token_hex(8)}"
     for file in (outside / "secret.txt", home / ".ssh" / "id_test", home / ".netrc"):
         file.write_text(secret)
     for file in (outside / "victim", outside / "victim2", work / "agent.yaml"):
         file.touch()
+    (shown / "book").write_text("to be read")
     monkeypatch.setenv("PLANTED_SECRET", secret)
     with (
         subprocess.Popen(["sleep", "1000"], env={"PLANTED_SECRET": secret}) as bearer,
@@ -103,7 +106,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         nameless.bind(f"\0{abstract}")
         named.listen()
         nameless.listen()
-        yield Host(work, outside, home, secret, tcp, tcp6, udp, abstract)
+        yield Host(work, outside, home, shown, secret, tcp, tcp6, udp, abstract)
         bearer.kill()
 
 
@@ -125,7 +128,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 def test_nothing_is_reached_behind_a_wall(kind: Kind, host: Host) -> None:
     env = {**ENV, "HOME": str(host.home)}
-    wall = opener(kind, host.work, env=env, protected=[host.work / "agent.yaml"])([])
+    wall = opener(kind, host.work, env=env, protected=[host.work / "agent.yaml"], readable=[host.shown])([])
     try:
         reached = {probe for probe in probes.PROBES if attempt(wall, host, probe, env)}
     finally:

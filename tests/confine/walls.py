@@ -35,6 +35,7 @@ def opener(
     memory_mb: int | None = None,
     max_processes: int = 256,
     writable: Sequence[Path] = (),
+    readable: Sequence[Path] = (),
     protected: Sequence[Path] = (),
     env: dict[str, str] | None = None,
 ) -> Callable[[Sequence[str]], Wall]:
@@ -43,12 +44,13 @@ def opener(
     policy = Policy(
         str(work_dir),
         writable=tuple(map(str, writable)),
+        readable=tuple(map(str, readable)),
         protected=tuple(map(str, protected)),
         network=network,
         memory_mb=memory_mb,
         max_processes=max_processes,
     )
-    return lambda readable: open_wall("auto", policy, env or ENV, readable=readable, kind=kind)
+    return lambda needed: open_wall("auto", policy, env or ENV, readable=needed, kind=kind)
 
 
 def run(wall: Wall, argv: Sequence[str], cwd: Path, *, env: dict[str, str] | None = None) -> tuple[int, str]:
