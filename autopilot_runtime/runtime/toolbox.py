@@ -54,13 +54,17 @@ def _granted(
     if choice.agents and not calling:
         raise SetupError(f"{choice.name} calls no agents; a tool of your own that does is marked @tool(agents=True).")
     called = _callees(agent, choice, roster, problems) if calling else {}
-    roles = {name: one.role for name, one in called.items()}
+    roles = {name: f"{one.role} (has {_tools_of(one)})".strip() for name, one in called.items()}
     for tool in tools:
         mine = tool.with_config(choice.config)
         if not tool.calls_agents:
             yield mine, {}
         elif depth != 0:
             yield mine.with_agents(roles, listed=tool is calling[0]), called
+
+
+def _tools_of(agent: AgentFile) -> str:
+    return ", ".join(choice.name for choice in agent.tools if choice.enabled)[:200] or "no tools"
 
 
 def _callees(agent: AgentFile, choice: ToolChoice, roster: Roster, problems: list[str]) -> Callees:

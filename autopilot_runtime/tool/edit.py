@@ -69,7 +69,8 @@ def told(path: str, before: bytes, after: bytes) -> str:
     moved = len(new) - len(old)
     head = summary(path, before, after)
     if moved and regions and regions[-1][1] < len(new):
-        head += f"; from old line {regions[-1][1] + 1 - moved} on, line numbers moved by {moved:+d}"
+        last = changed(old, new, around=0)[-1][1]
+        head += f"; from old line {last + 1 - moved} on, line numbers moved by {moved:+d}"
     out: list[str] = []
     for start, end in regions:
         if out:

@@ -18,6 +18,7 @@ _BLOCKS = frozenset({
     "address", "article", "body", "details", "div", "dl", "fieldset", "figcaption", "figure", "form", "header",
     "hr", "main", "p", "section", "summary", "table",
 })  # fmt: skip
+_CODE = ("code", "kbd", "samp", "tt")  # where the words end matters
 _PREFIXES = {f"h{level}": "#" * level + " " for level in range(1, 7)} | {"blockquote": "> ", "dt": "", "dd": "  "}
 # These may end without a tag of their own, so nobody knows where a hidden one ends.
 _OPEN_ENDED = frozenset({
@@ -144,6 +145,8 @@ class _Reader(HTMLParser):
             self._say(f" {attrs.get('alt') or ''} ")
         elif tag == "br":
             self._breaks = max(self._breaks, 1)
+        elif tag in _CODE:
+            self._say("`")
         else:
             self._begin(tag)
 
@@ -167,6 +170,8 @@ class _Reader(HTMLParser):
     def _close(self, tag: str) -> None:
         if tag == "a":
             self._end_link()
+        elif tag in _CODE:
+            self._say("`")
         elif tag in ("ul", "ol"):
             del self._lists[-1:]
             self._break(1 if self._lists else 2)

@@ -40,7 +40,7 @@ def test_a_page_reads_like_its_author_meant_it() -> None:
     expected = """
     # Top
 
-    Some bold, x = 1 and [a link to more](https://example.com/docs/more.html). And
+    Some bold, `x = 1` and [a link to more](https://example.com/docs/more.html). And
     a line.
 
     - one
