@@ -16,17 +16,8 @@ from autopilot_runtime.confine.view import View
 _USUAL = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap", "/run/current-system/sw/bin/bwrap")
 LEADERS_STDIN = 6
 _PROBE_SECONDS = 10.0
-# In a /proc of its own, too, the kernel takes the word of who is root on the machine.
-_KERNEL_SETTINGS = (
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-    "/proc/irq",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/mtrr",
-    "/proc/driver",
-)
-_KERNEL_SECRETS = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/scsi", "/proc/acpi")
+# In a /proc of its own, too, the kernel takes the word of who is root on the machine. (bubblewrap sees to the rest.)
+_KERNEL_SETTINGS = ("/proc/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/acpi", "/proc/scsi")
 _CPUS = "/sys/devices/system/cpu"
 # What root needs to work in files that are not its own; they reach no further than the view.
 _OWNERSHIP = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
@@ -98,8 +89,7 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
     between = _between(view, [at for at, _ in temporary])
     shown: list[tuple[str, list[str]]] = [
         ("/proc", ["--proc", "/proc"]),
-        *((place, ["--ro-bind", place, place]) for place in _existing(_KERNEL_SETTINGS)),
-        *((place, _covered(place, scratch)) for place in _existing(_KERNEL_SECRETS)),
+        *((place, ["--ro-bind", place, place]) for place in _settings()),
         ("/dev", ["--dev", "/dev"]),
         ("/run", ["--tmpfs", "/run"]),
         ("/etc", ["--ro-bind", scratch.etc, "/etc"]),
@@ -116,8 +106,8 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
     return [word for _, words in ordered for word in words] + sealed
 
 
-def _existing(places: Sequence[str]) -> list[str]:
-    return [place for place in places if os.path.exists(place)]
+def _settings() -> list[str]:
+    return [place for place in _KERNEL_SETTINGS if os.path.exists(place)] if os.geteuid() == 0 else []
 
 
 def _temporary(view: View, scratch: Scratch) -> list[tuple[str, str]]:
