@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from autopilot_runtime.confine import bwrap, cover, entry, kernel, landlock, seatbelt, seccomp
 from autopilot_runtime.confine.calls import program_rules
@@ -20,7 +20,7 @@ from autopilot_runtime.confine.proxy import Proxy
 from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View, view
 from autopilot_runtime.confine.wall import Kind, Launch, Told, Wall, has_own_tmp
-from autopilot_runtime.core.bridge import bridge
+from autopilot_runtime.core.bridge import bridge, threads
 
 _NO_NETWORK = re.compile(
     r"could not resolve|name resolution|name or service not known|network is unreachable|ENOTFOUND|EAI_AGAIN"
@@ -63,6 +63,18 @@ class _Built(Wall):
             places = ", ".join(self.view.writable)
             return f"this sandbox can write {places}, the temporary folder and HOME, nothing else"
         return ""
+
+    def expect(self, pid: int) -> None:
+        def admit() -> None:
+            with contextlib.suppress(OSError):  # closed meanwhile: nobody comes any more
+                self.admit([pid])
+
+        if self._group is not None:
+            threads().start(admit)
+
+    def admit(self, pids: Iterable[int]) -> None:
+        if self._group is not None:
+            self._group.admit(pids)
 
     def members(self) -> set[int]:
         return self._group.members() if self._group is not None else set()
@@ -158,12 +170,12 @@ class _Bubblewrap(_Built):
         self._entry = entry.Entry(self._group, self._network, self._limits())
 
     @contextlib.contextmanager
-    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+    def launch(self, argv: Sequence[str], *, cwd: str, waits: bool = False, leads: bool = False) -> Iterator[Launch]:
         with _memory_file(self._filter) as filter:
             words = bwrap.command(self._program, self.view, scratch=self._scratch, cwd=cwd, seccomp=filter)
             fds = (*self._entry.descriptors, filter)
             leader = bwrap.leader() if leads else ()
-            door = self._entry.door(inherited=filter, leaves_terminal=bool(leader))
+            door = self._entry.door(joins=not waits, inherited=filter, leaves_terminal=bool(leader))
             stdin = bwrap.LEADERS_STDIN if leader else 0
             yield Launch((*words, *leader, *argv), "/", fds, door, relayed=True, stdin=stdin)
 
@@ -201,10 +213,11 @@ class _Landlock(_Built):
         return child if self._covers is not None else child | _temporary(self._scratch)
 
     @contextlib.contextmanager
-    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+    def launch(self, argv: Sequence[str], *, cwd: str, waits: bool = False, leads: bool = False) -> Iterator[Launch]:
         # A folder that only programs can see is not there before they have passed the door.
         outside = cwd if os.path.isdir(cwd) else "/"
-        yield Launch(tuple(argv), outside, self._entry.descriptors, self._entry.door(folder=cwd))
+        door = self._entry.door(joins=not waits, folder=cwd)
+        yield Launch(tuple(argv), outside, self._entry.descriptors, door)
 
     def has_folder(self, path: str) -> bool:
         own = any(within(path, folder) for folder in self._scratch.folders)
@@ -239,7 +252,7 @@ class _Seatbelt(_Built):
         return super().env(env) | {"HOME": self._scratch.home} | _temporary(self._scratch)
 
     @contextlib.contextmanager
-    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+    def launch(self, argv: Sequence[str], *, cwd: str, waits: bool = False, leads: bool = False) -> Iterator[Launch]:
         yield Launch((seatbelt.PROGRAM, "-p", self._profile, *argv), cwd)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from autopilot_runtime.confine.kernel import out_of_the_way
@@ -28,6 +29,13 @@ class ControlGroup:
         """Put the calling process in; its children are born in it."""
         for door in self.doors:
             os.write(door, b"0")
+
+    def admit(self, pids: Iterable[int]) -> None:
+        """Put other processes in. One that has just ended is no matter."""
+        for pid in pids:
+            for door in self.doors:
+                with contextlib.suppress(ProcessLookupError):
+                    os.write(door, str(pid).encode())
 
     def members(self) -> set[int]:
         """The processes in it now."""

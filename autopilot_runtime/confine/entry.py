@@ -48,13 +48,22 @@ class Entry:
         return (*group, *network, *(() if self.ruleset is None else (self.ruleset,)))
 
     def door(
-        self, *, inherited: int | None = None, leaves_terminal: bool = False, folder: str | None = None
+        self,
+        *,
+        joins: bool = True,
+        inherited: int | None = None,
+        leaves_terminal: bool = False,
+        folder: str | None = None,
     ) -> Callable[[], None]:
-        """What a child calls. `inherited`: a descriptor the program is to find open; `folder`: where it begins."""
+        """What a child calls. `inherited`: a descriptor the program is to find open; `folder`: where it begins.
+
+        Who does not join the group here must be admitted before it is told to do anything.
+        """
         parent = os.getpid()
+        kernel.get_ready()
 
         def enter() -> None:
-            if self.group is not None:
+            if self.group is not None and joins:
                 self.group.join()
             limits.apply(self.limits)
             if self.network is not None:

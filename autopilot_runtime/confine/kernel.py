@@ -43,9 +43,15 @@ def prctl(option: int, *args: int) -> int:
     return _call("prctl", ctypes.c_int(option), *(ctypes.c_ulong(arg) for arg in padded))
 
 
+def get_ready() -> None:
+    """Find all that is needed, so that a child between fork and exec asks the loader for nothing."""
+    arch()
+    for name in ("syscall", "prctl"):
+        _function(name)
+
+
 @functools.cache
 def _function(name: str) -> Any:
-    # Kept: a child between fork and exec must not ask the loader for anything.
     function = getattr(ctypes.CDLL(None, use_errno=True), name)
     function.restype = ctypes.c_long
     return function

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,10 +60,10 @@ class Wall:
         return dict(env)
 
     @contextlib.contextmanager
-    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+    def launch(self, argv: Sequence[str], *, cwd: str, waits: bool = False, leads: bool = False) -> Iterator[Launch]:
         """How to start `argv`; what this hands out is valid inside the `with`.
 
-        `leads`: it is a shell that must be the leader of its terminal.
+        `waits`: it is a shell that does nothing before it has been admitted. `leads`: it must lead its terminal.
         """
         yield Launch(tuple(argv), cwd)
 
@@ -74,6 +74,12 @@ class Wall:
     def hint(self, output: str) -> str:
         """Why a program may have failed, going by what it said, if the wall may be the reason; else ""."""
         return ""
+
+    def expect(self, pid: int) -> None:
+        """A shell that waits is coming up: begin what takes a moment, so that `admit` need not wait for it."""
+
+    def admit(self, pids: Iterable[int]) -> None:
+        """Count a shell that waits, and what it consists of, among the programs behind it. May block."""
 
     def members(self) -> set[int]:
         """The processes behind it now, as far as somebody counts them."""

@@ -69,10 +69,11 @@ class PosixTerminal(WatchedTerminal):
         size = (self.ledger.rows, self.ledger.columns)
         self._check_folder(self._wall)
         argv = [self._program, *self.dialect.arguments]
-        with self._wall.launch(argv, cwd=self.cwd, leads=self.dialect.leads) as launch:
+        with self._wall.launch(argv, cwd=self.cwd, waits=True, leads=self.dialect.leads) as launch:
             self._spawned = spawn.spawn(self.dialect, launch, env=self._env, size=size)
             self._relayed = launch.relayed
         self.pid = self._spawned.pid
+        self._wall.expect(self.pid)
         self._since = tree.started(self.pid)
         self._mode = spawn.baseline(self._spawned.tty)
         if hasattr(os, "pidfd_open"):
@@ -81,6 +82,8 @@ class PosixTerminal(WatchedTerminal):
         self._attach()
         self._tell(self.dialect.setup(self.ledger.nonce))
         await self._started(self._program, _START_SECONDS)
+        if self._wall.told.limits:
+            await asyncio.to_thread(self._wall.admit, [self.pid, *tree.below(self.pid)])
 
     def _set_size(self, rows: int, columns: int) -> None:
         if self._spawned is not None:

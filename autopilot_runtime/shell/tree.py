@@ -78,8 +78,8 @@ def started(pid: int) -> int:
     return int(stat[stat.rindex(b")") + 2 :].split()[_START_TIME])
 
 
-def commands_below(pid: int, *, skip: int = 0) -> list[str]:
-    """The command lines of what a process has started and still runs, oldest first, without the first `skip`."""
+def below(pid: int) -> list[int]:
+    """What a process has started and still runs, oldest first; of very many the first ones."""
     found: list[int] = []
     waiting = [pid]
     while waiting and len(found) < _MOST_BELOW:
@@ -88,8 +88,13 @@ def commands_below(pid: int, *, skip: int = 0) -> list[str]:
             children = [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
             found += children
             waiting += children
+    return found
+
+
+def commands_below(pid: int, *, skip: int = 0) -> list[str]:
+    """The command lines of what is below a process, without the first `skip`."""
     lines = []
-    for child in found[skip:]:
+    for child in below(pid)[skip:]:
         with contextlib.suppress(OSError):
             words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
             lines.append(words.strip()[:200])

@@ -79,7 +79,7 @@ class Wrapping(Wall):
         self._words, self._in_child = words, in_child
 
     @contextlib.contextmanager
-    def launch(self, argv: Sequence[str], *, cwd: str, leads: bool = False) -> Iterator[Launch]:
+    def launch(self, argv: Sequence[str], *, cwd: str, waits: bool = False, leads: bool = False) -> Iterator[Launch]:
         yield Launch((*self._words, *argv), cwd, in_child=self._in_child)
 
 
