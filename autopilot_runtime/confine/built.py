@@ -44,7 +44,7 @@ class _Built(Wall):
         self._closing = contextlib.ExitStack()
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self._closing.close)
-            self._scratch = Scratch(self.view.home)
+            self._scratch = Scratch(self.view.home, away_from=self.view.writable)
             self._closing.callback(self._scratch.close)
             self._group = self._counted()
             self._network = self._reached()
@@ -154,6 +154,8 @@ class _Built(Wall):
             yield "no host can be reached: a network for the allowed ones needs user namespaces"
         if self._group is None and os.geteuid() == 0:
             yield "processes are not counted: root without a writable control group"
+        if self._group is None and self.kind == "landlock":
+            yield "without a writable control group, a program that leaves its terminal may outlive it"
 
 
 class _Bubblewrap(_Built):
@@ -172,7 +174,11 @@ class _Bubblewrap(_Built):
     @contextlib.contextmanager
     def launch(self, argv: Sequence[str], *, cwd: str, waits: bool = False, leads: bool = False) -> Iterator[Launch]:
         with _memory_file(self._filter) as filter:
-            words = bwrap.command(self._program, self.view, scratch=self._scratch, cwd=cwd, seccomp=filter)
+            # Where no network of their own could be made, they get none: never that of the machine.
+            alone = self._network is None and self._policy.network != "on"
+            words = bwrap.command(
+                self._program, self.view, scratch=self._scratch, cwd=cwd, seccomp=filter, alone=alone
+            )
             fds = (*self._entry.descriptors, filter)
             leader = bwrap.leader() if leads else ()
             door = self._entry.door(joins=not waits, inherited=filter, leaves_terminal=bool(leader))
@@ -196,7 +202,7 @@ class _Landlock(_Built):
             rules = entry.path_rules(self.view, self._scratch)
             ruleset = kernel.out_of_the_way(landlock.ruleset(rules, ports=None if reachable else ()))
             self._closing.callback(os.close, ruleset)
-            calls = program_rules(internet=reachable, named_sockets=False)
+            calls = program_rules(internet=reachable, named_sockets=False, shared=True)
             keep = os.geteuid() == 0 and os.stat(self.view.work_dir).st_uid != 0
             self._entry = entry.Entry(
                 self._group, self._network, self._limits(), self._covers, ruleset,

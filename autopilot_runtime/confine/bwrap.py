@@ -14,6 +14,8 @@ from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View
 
 _USUAL = ("/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap", "/run/current-system/sw/bin/bwrap")
+# Never what is on PATH: an agent may have put it there, and this runs before anything is confined.
+_SYSTEM = "/usr/bin:/bin:/usr/sbin:/sbin:/run/current-system/sw/bin"
 LEADERS_STDIN = 6
 _PROBE_SECONDS = 10.0
 # In a /proc of its own, too, the kernel takes the word of who is root on the machine. (bubblewrap sees to the rest.)
@@ -26,13 +28,13 @@ _OWNERSHIP = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER")
 @cache
 def working() -> tuple[str | None, str]:
     """The program, if it is here and really works, else why not. Asked once per process by running it."""
-    program = next((path for path in _USUAL if Path(path).exists()), None) or shutil.which("bwrap")
+    program = next((path for path in _USUAL if Path(path).exists()), None)
     if program is None:
         return None, "bubblewrap is not installed"
     command = [program, *_namespaces(), "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--"]
     try:
         run = subprocess.run(
-            [*command, shutil.which("true") or "/bin/true"],
+            [*command, shutil.which("true", path=_SYSTEM) or "/bin/true"],
             capture_output=True,
             timeout=_PROBE_SECONDS,
             check=False,
@@ -47,12 +49,13 @@ def working() -> tuple[str | None, str]:
     return None, f"bubblewrap does not work here: {said[-1] if said else f'exit code {run.returncode}'}"
 
 
-def command(program: str, view: View, *, scratch: Scratch, cwd: str, seccomp: int) -> list[str]:
-    """The words in front of a confined program. `seccomp`: a descriptor with the filter."""
+def command(program: str, view: View, *, scratch: Scratch, cwd: str, seccomp: int, alone: bool = False) -> list[str]:
+    """The words in front of a confined program. `seccomp`: a descriptor of the filter; `alone`: with no network."""
     return [
         program,
         *_namespaces(),
         *("--die-with-parent", "--cap-drop", "ALL"),
+        *(["--unshare-net"] if alone else []),
         *_ownership(view.work_dir),
         *mounts(view, scratch),
         *("--chdir", cwd, "--seccomp", str(seccomp), "--"),
@@ -65,7 +68,7 @@ def leader() -> tuple[str, ...]:
 
     The leader is outside otherwise, and has no number in here: a simple shell stumbles over that when it ends.
     """
-    program = shutil.which("setsid", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    program = shutil.which("setsid", path=_SYSTEM)
     swap = f'exec "$0" "$@" <&{LEADERS_STDIN} {LEADERS_STDIN}<&-'
     return (program, "-c", "/bin/sh", "-c", swap) if program else ()
 
@@ -97,7 +100,7 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
         *((at, ["--bind", source, at]) for at, source in temporary),
         *((place, ["--tmpfs", place]) for place in between),
         *((place, _as_it_is(place)) for place in (*live, *view.readable)),
-        *((place, ["--bind", place, place]) for place in view.writable),
+        *((place, ["--bind", place, place]) for place in (*view.writable, *view.held)),
         *((place, ["--ro-bind", place, place]) for place in view.protected),
         *((place, _covered(place, scratch)) for place in view.hidden),
     ]

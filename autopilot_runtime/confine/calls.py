@@ -9,7 +9,7 @@ _LOW = 0xFFFFFFFF  # the kernel looks at half of these arguments
 # New namespaces: mount, cgroup, uts, ipc, user, pid, net, time.
 _NAMESPACES = (0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000, 0x80)
 _TIME_NAMESPACE = 0x80  # in clone() these bits are the exit signal
-_SETUID, _O_CREAT = 0o4000, 0o100
+_SETUID, _O_CREAT, _O_TMPFILE = 0o4000, 0o100, 0o20000000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # typing into a terminal, as if a person did
 _UNIX, _INET, _INET6, _NETLINK, _ROUTE, _DIAG = 1, 2, 10, 16, 0, 4
 
@@ -28,11 +28,25 @@ _MODES = (
 )  # fmt: skip
 
 
-def program_rules(*, internet: bool, named_sockets: bool) -> list[Rule]:
+_SHARED = (
+    "prlimit64 setpriority sched_setaffinity sched_setscheduler ioprio_set shmget shmat shmctl msgget semget mq_open"
+)
+# Of a process, only its own: limits, priorities, processors; and no memory that strangers share by number.
+_ONLY_OWN = [
+    Rule("prlimit64", (Arg(0, 0),)),
+    Rule("prlimit64", (Arg(2, 0),)),
+    Rule("setpriority", (Arg(1, 0, _LOW),)),
+    Rule("sched_setaffinity", (Arg(0, 0, _LOW),)),
+    Rule("sched_setscheduler", (Arg(0, 0, _LOW),)),
+    *(Rule(name, action=refuse(_EPERM)) for name in _SHARED.split()),
+]
+
+
+def program_rules(*, internet: bool, named_sockets: bool, shared: bool = False) -> list[Rule]:
     """The rules for a confined program; what none of them names is allowed (`default=ALLOW`).
 
     `internet`: sockets of TCP and UDP. `named_sockets`: unix sockets, which have to be refused where the host's own
-    can be seen: there is a root shell behind some of them.
+    can be seen: there is a root shell behind some of them. `shared`: the machine's other processes can be named.
     """
     rules = [Rule(name, action=refuse(_EPERM)) for name in _NEVER.split()]
     rules += [Rule(name, action=refuse(_ENOSYS)) for name in _NOT_THERE.split()]
@@ -44,6 +58,14 @@ def program_rules(*, internet: bool, named_sockets: bool) -> list[Rule]:
     ]
     rules += [Rule("ioctl", (Arg(1, request, _LOW),), refuse(_EPERM)) for request in (_TIOCSTI, _TIOCLINUX)]
     rules += [_no_setuid(call, mode, flags) for call, mode, flags in _MODES]
+    # A file without a name gets its mode in the same way.
+    rules += [
+        Rule(call, (Arg(flags, _O_TMPFILE, _O_TMPFILE), Arg(mode, _SETUID, _SETUID)), refuse(_EPERM))
+        for call, mode, flags in _MODES
+        if flags is not None
+    ]
+    if shared:
+        rules += _ONLY_OWN
     return rules + _sockets(internet=internet, named=named_sockets)
 
 

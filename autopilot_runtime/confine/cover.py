@@ -18,7 +18,7 @@ from autopilot_runtime.confine.places import within
 from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View
 
-_NEW_MOUNTS = 0x20000
+_NEW_MOUNTS, _NEW_IPC = 0x20000, 0x08000000
 _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4_096, 16_384, 1 << 18
 # Flags a mount has got from its owner and may not lose; statvfs gives them the numbers that mount takes.
 _KEPT_FLAGS = 2 | 4 | 8
@@ -81,6 +81,7 @@ def _planned(view: View, scratch: Scratch) -> Iterator[Cover]:
                 _stand_in(f"{scratch.tmp}{_below(place)}", place)
             # Read-only by the mount, too: what Landlock allows for /tmp it allows for all that is mounted in it.
             yield Cover(place, place, read_only=place in view.readable)
+    yield from (Cover(place, place) for place in view.held)
     yield from (Cover(place, place, read_only=True) for place in view.protected)
     for place in view.hidden:
         yield Cover(scratch.no_folder if os.path.isdir(place) else scratch.no_file, place)
@@ -117,7 +118,7 @@ def host_path(path: str, scratch: Scratch, seen: Sequence[str]) -> str:
 
 
 def _own_mounts() -> None:
-    syscall("unshare", ctypes.c_ulong(_NEW_MOUNTS))
+    syscall("unshare", ctypes.c_ulong(_NEW_MOUNTS | _NEW_IPC))
     _mount(b"none", b"/", _PRIVATE | _RECURSIVE)
 
 

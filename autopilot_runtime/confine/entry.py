@@ -110,8 +110,8 @@ def path_rules(view: View, scratch: Scratch) -> list[landlock.PathRule]:
     rule = landlock.PathRule
     return [
         *(rule(place, landlock.RUN) for place in (*view.etc, *view.readable)),
-        *(rule(place, landlock.RUN | landlock.WRITE) for place in (*view.writable, *scratch.folders)),
-        # Under the names that mounts give them, they lie in nothing that has a rule.
+        *(rule(place, landlock.RUN | landlock.WRITE) for place in view.writable),
+        # Not the folders they lie in: what else is there is ours.
         *(rule(place, landlock.RUN | landlock.WRITE) for place in (scratch.tmp, scratch.home, scratch.shm)),
         *(rule(place, _USE) for place in _DEVICES),
         *(rule(place, landlock.READ) for place in _LOOK),

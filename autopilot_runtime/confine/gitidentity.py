@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from autopilot_runtime.confine.plainfile import read_small
 
 # Sections that neither hold passwords nor need programs from outside.
 _SECTIONS = {
@@ -34,5 +35,5 @@ def harmless(text: str) -> str:
 def settings(home: str) -> str:
     """The harmless part of the git settings of a home folder; "" when there are none."""
     places = [Path(home, ".config", "git", "config"), Path(home, ".gitconfig")]
-    texts = [harmless(place.read_text(errors="replace")) for place in places if os.access(place, os.R_OK)]
+    texts = [harmless(read_small(str(place))) for place in places if place.is_file()]
     return "".join(texts)

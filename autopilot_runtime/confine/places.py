@@ -5,8 +5,10 @@ from __future__ import annotations
 import fnmatch
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+from autopilot_runtime.confine.plainfile import read_small
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -72,9 +74,8 @@ def etc() -> list[str]:
 
 
 def _may_hold_secret(path: Path) -> bool:
-    try:
-        text = path.read_text(errors="replace").lower()
-    except OSError:
+    text = read_small(str(path)).lower()
+    if not text:
         return True
     # An address is a secret only when a name and a password stand in it.
     hints = [hint for hint in _SECRET_HINTS if hint in text]
@@ -86,29 +87,47 @@ def credentials(home: str) -> list[str]:
     return [path for name in CREDENTIALS if os.path.lexists(path := os.path.join(home, name))]
 
 
-def tools(env: Mapping[str, str], *, home: str, work_dir: str) -> list[str]:
-    """Where the programs on PATH live, as far as that is not the system: virtual environments, pyenv, nvm, cargo."""
+def tools(env: Mapping[str, str], *, home: str, work_dir: str, own: Sequence[str] = ()) -> list[str]:
+    """Where the programs on PATH live, as far as that is not the system: virtual environments, pyenv, nvm, cargo.
+
+    What lies in one of the `own` places is left out: the agent sees it anyway, and may have put links there.
+    """
+    own = (work_dir, *own)
     found: dict[str, None] = {}
-    for entry in _paths(env.get("PATH", "")):
-        for place in _installation(entry, home):
-            found[place] = None
+    for entry in _foreign(_paths(env.get("PATH", "")), own):
+        found |= dict.fromkeys(_installation(entry, home))
         if not _within(entry, SYSTEM) or entry.startswith("/usr/local"):
             found |= dict.fromkeys(_link_targets(entry, home))
         if entry == os.path.join(home, ".cargo", "bin") and "RUSTUP_HOME" not in env:
             found[os.path.join(home, ".rustup")] = None
     for name in _NAMED:
-        found |= dict.fromkeys(place for place in _paths(env.get(name, "")) if not _holds(place, home))
+        found |= dict.fromkeys(_foreign(_paths(env.get(name, "")), own))
     # The Python we run on: a program that embeds us names it as `sys.executable`.
-    found |= dict.fromkeys(place for place in (sys.prefix, sys.base_prefix) if not _holds(place, home))
-    for venv in [*found, os.path.join(work_dir, ".venv"), os.path.join(work_dir, "venv")]:
+    found |= dict.fromkeys(_foreign((sys.prefix, sys.base_prefix), own))
+    for venv in [*found, sys.prefix, os.path.join(work_dir, ".venv"), os.path.join(work_dir, "venv")]:
         found |= dict.fromkeys(_base_of(venv, home))
     # A place and where it really is: a link shows nothing when its target is hidden.
     real = {one: None for place in found for one in (place, os.path.realpath(place))}
-    return [place for place in real if os.path.exists(place) and not _within(place, SYSTEM)]
+    return [place for place in real if _is_installation_like(place, home)]
+
+
+def _foreign(paths: Iterable[str], own: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if not _within(path, own) and not _within(os.path.realpath(path), own):
+            yield path
+
+
+def _is_installation_like(place: str, home: str) -> bool:
+    """Whether a place may be shown: it is there, is not the system's anyway, and is no heap of everything."""
+    real = os.path.realpath(place)
+    deep = real.count("/") > 1 and place.count("/") > 1
+    return deep and os.path.exists(place) and not _holds(real, home) and not _within(place, SYSTEM)
 
 
 def _paths(value: str) -> Iterator[str]:
-    yield from (os.path.normpath(part) for part in value.split(os.pathsep) if os.path.isabs(part))
+    for part in value.split(os.pathsep):
+        if os.path.isabs(part) and "\0" not in part:
+            yield "/" + os.path.normpath(part).lstrip("/")
 
 
 def _installation(folder: str, home: str) -> list[str]:
@@ -135,16 +154,16 @@ def _link_targets(folder: str, home: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_symlink():
             target = os.path.realpath(entry.path)
-            if os.path.isfile(target) and not _within(target, (*SYSTEM, folder)):
-                yield from _installation(os.path.dirname(target), home)
+            program = os.path.isfile(target) and os.access(target, os.X_OK)
+            if program and not _within(target, (*SYSTEM, folder)):
+                # Only a whole installation: a lone file may be anything.
+                where = os.path.dirname(target)
+                yield from (place for place in _installation(where, home) if place != where)
 
 
 def _base_of(venv: str, home: str) -> list[str]:
     """The Python a virtual environment was made from, when what its file names really is one."""
-    try:
-        text = Path(venv, "pyvenv.cfg").read_text(errors="replace")
-    except OSError:
-        return []
+    text = read_small(os.path.join(venv, "pyvenv.cfg"))
     values = dict(line.split("=", 1) for line in text.replace(" ", "").splitlines() if "=" in line)
     folder = os.path.realpath(values.get("home", ""))
     root = os.path.dirname(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Iterable
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ _HEAD_SECONDS = 30.0
 _CONNECT_SECONDS = 20.0
 _IDLE_SECONDS = 600.0
 _CHUNK = 65_536
+_MOST_OPEN = 256
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 class AllowList:
@@ -25,11 +28,21 @@ class AllowList:
     def allows(self, host: str, port: int) -> bool:
         """Whether a connection to this name may be asked for."""
         name = host.lower().rstrip(".")
+        if not _NAME.fullmatch(name) and not _is_number(name):
+            return False
         return any(_fits(name, pattern) and wanted in (None, port) for pattern, wanted in self._hosts)
 
     def names(self, host: str) -> bool:
-        """Whether the list says this very host, so that it may be a neighbour, too."""
+        """Whether the list says this very host, not only a kind of it."""
         return any(pattern == host.lower().rstrip(".") for pattern, _ in self._hosts)
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _split(host: str) -> tuple[str, int | None]:
@@ -75,6 +88,9 @@ class Proxy:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._open) >= _MOST_OPEN:
+            writer.close()  # the descriptors are those of the whole program that embeds us
+            return
         self._open.add(writer)
         try:
             await self._one(reader, writer)
@@ -96,6 +112,8 @@ class Proxy:
             head = await reader.readuntil(b"\r\n\r\n")
         line, _, fields = head.partition(b"\r\n")
         method, target, version = line.decode("latin-1").split(" ")
+        if version not in ("HTTP/1.0", "HTTP/1.1") or not _NAME.fullmatch(method):
+            raise Refused("400 Bad Request", "This is no HTTP/1 request.")
         if method == "CONNECT":
             far_reader, far_writer = await self._connect(*_split_target(target))
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -105,7 +123,7 @@ class Proxy:
                 raise Refused("400 Bad Request", "This proxy speaks CONNECT, and http with a whole address.")
             far_reader, far_writer = await self._connect(url.hostname, url.port or 80)
             path = f"{url.path or '/'}{'?' + url.query if url.query else ''}"
-            far_writer.write(f"{method} {path} {version}\r\n".encode("latin-1") + _one_request(fields))
+            far_writer.write(f"{method} {path} {version}\r\n".encode("latin-1") + _one_request(fields, url.netloc))
         self._open.add(far_writer)
         try:
             await _relay((reader, far_writer), (far_reader, writer))
@@ -133,7 +151,9 @@ class Proxy:
         found = ipaddress.ip_address(address.partition("%")[0])
         found = getattr(found, "ipv4_mapped", None) or found
         own = found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast
-        if own and not self._list.names(host):
+        # A name on the list may be one of the own network; one of this machine has to be meant as such.
+        meant = self._list.names(host) and (not own or _is_number(host) or host == "localhost")
+        if (own or found.is_private) and not meant:
             raise Refused("403 Forbidden", f"{host} leads to {address}, an address of this machine or its network.")
 
 
@@ -144,12 +164,12 @@ def _split_target(target: str) -> tuple[str, int]:
     return host, port
 
 
-def _one_request(fields: bytes) -> bytes:
+def _one_request(fields: bytes, host: str) -> bytes:
     """The header fields of one request: the next one on this connection would be for another host."""
-    kept = [
-        line for line in fields.split(b"\r\n") if line and not line.lower().startswith((b"proxy-", b"connection:"))
-    ]
-    return b"\r\n".join([*kept, b"Connection: close", b"", b""])
+    ours = (b"proxy-", b"connection:", b"host:")
+    kept = [line for line in fields.split(b"\r\n") if line and not line.lower().startswith(ours)]
+    named = b"Host: " + host.encode("latin-1")
+    return b"\r\n".join([named, *kept, b"Connection: close", b"", b""])
 
 
 async def _relay(*ways: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-_LONGEST = 4_096
+from autopilot_runtime.confine.places import within
+from autopilot_runtime.confine.plainfile import read_small
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ def outside(work_dir: str) -> Repository:
     """What of a repository lies outside of its workspace."""
     mark = os.path.join(work_dir, ".git")
     if os.path.isdir(mark):
+        with contextlib.suppress(OSError):  # without the folder, one could be made and filled
+            os.makedirs(os.path.join(mark, "hooks"), exist_ok=True)
         return Repository(protected=(os.path.join(mark, "hooks"),))
     if os.path.isfile(mark):
         return _linked(mark)
@@ -40,19 +44,16 @@ def _linked(mark: str) -> Repository:
     folder = os.path.realpath(os.path.join(os.path.dirname(mark), _line(mark).removeprefix("gitdir:").strip()))
     back = _line(os.path.join(folder, "gitdir"))
     common = os.path.realpath(os.path.join(folder, _line(os.path.join(folder, "commondir"))))
-    if (
-        not back
-        or os.path.realpath(back) != os.path.realpath(mark)
-        or not os.path.isdir(os.path.join(common, "refs"))
-    ):
+    # The repository itself must hold the link: everything in the workspace may be forged.
+    held = os.path.dirname(folder) == os.path.join(common, "worktrees")
+    forged = within(folder, os.path.dirname(os.path.realpath(mark)))
+    if not held or forged or not back or os.path.realpath(back) != os.path.realpath(mark):
+        return Repository()
+    if not os.path.isdir(os.path.join(common, "refs")):
         return Repository()
     # Whoever uses the other worktrees runs what stands there.
     return Repository(writable=(common,), protected=tuple(os.path.join(common, name) for name in ("hooks", "config")))
 
 
 def _line(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read(_LONGEST).strip()
-    except OSError:
-        return ""
+    return read_small(path).strip()

@@ -7,11 +7,11 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from autopilot_runtime.confine import gitidentity
-from autopilot_runtime.confine.places import ETC_LIVE
+from autopilot_runtime.confine.places import ETC_LIVE, within
 
 _MEMORY = "/dev/shm"
 
@@ -24,9 +24,12 @@ def fast_folder() -> str | None:
 class Scratch:
     """Two folders (0700, unpredictable): what may grow lies on disk, what is small in memory where there is such."""
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, *, away_from: Sequence[str] = ()) -> None:
+        """`away_from`: places that programs may write; what is ours may not lie there."""
         self.folders: list[str] = []
-        large, small = self._folder(None), self._folder(fast_folder())
+        usual = [tempfile.gettempdir(), "/var/tmp", _MEMORY]
+        large = self._folder(_elsewhere(usual, away_from))
+        small = self._folder(_elsewhere([fast_folder() or usual[0], *usual], away_from))
         self.tmp, self.home, self.shm = f"{large}/tmp", f"{large}/home", f"{small}/shm"
         self.etc, self.no_folder, self.no_file = f"{small}/etc", f"{small}/no-folder", f"{small}/no-file"
         for folder in (self.tmp, self.home, self.shm):
@@ -38,7 +41,7 @@ class Scratch:
         if settings:
             Path(self.home, ".gitconfig").write_text(settings)
 
-    def _folder(self, where: str | None) -> str:
+    def _folder(self, where: str) -> str:
         self.folders.append(os.path.realpath(tempfile.mkdtemp(prefix="autopilot-scratch-", dir=where)))
         return self.folders[-1]
 
@@ -70,8 +73,17 @@ class Scratch:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def _elsewhere(candidates: Sequence[str], away_from: Sequence[str]) -> str:
+    for folder in candidates:
+        if not any(within(os.path.realpath(folder), place) for place in away_from):
+            return folder
+    raise OSError(28, f"every temporary folder lies in a place that programs may write ({', '.join(away_from)})")
+
+
 def _open_up(folder: str) -> None:
     """Give back the rights that programs took from folders in it: one without them cannot be emptied."""
+    if os.path.islink(folder):
+        return
     for base, folders, _ in os.walk(folder):
         for path in (os.path.join(base, name) for name in folders):
             if not os.path.islink(path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autopilot_runtime.confine import places
@@ -25,6 +25,8 @@ class View:
     # Parts of the above that must not be read, and parts that must not be changed.
     hidden: tuple[str, ...]
     protected: tuple[str, ...]
+    # Folders on the way to those, which must keep their names: under another one they would not be covered.
+    held: tuple[str, ...]
     home: str
 
     def shows(self, path: str) -> bool:
@@ -37,9 +39,10 @@ def view(policy: Policy, env: Mapping[str, str], *, also: Iterable[str] = ()) ->
     """The view of a policy; `also` are more folders to read."""
     home = os.path.realpath(env.get("HOME") or os.path.expanduser("~"))
     work_dir = os.path.realpath(policy.work_dir)
+    _led_out(policy, work_dir)
     repository = outside(work_dir)
     writable = _outermost(map(os.path.realpath, (work_dir, *policy.writable, *repository.writable)))
-    tools = places.tools(env, home=home, work_dir=work_dir)
+    tools = places.tools(env, home=home, work_dir=work_dir, own=writable)
     readable = [*places.SYSTEM, *tools, *repository.readable, *map(os.path.realpath, policy.readable), *also]
     # What is the agent's to change stays so, a virtual environment in its workspace say.
     readable = [place for place in _outermost(readable) if os.path.exists(place) and not _seen(place, writable)]
@@ -51,15 +54,35 @@ def view(policy: Policy, env: Mapping[str, str], *, also: Iterable[str] = ()) ->
     hidden = [place for place in hidden if not any(within(mine, place) for mine in own)]
     kept = (*policy.protected, *repository.protected)
     protected = [os.path.realpath(place) for place in kept if os.path.exists(place)]
+    protected = [place for place in dict.fromkeys(protected) if _seen(place, writable)]
     return View(
         work_dir,
         tuple(places.etc()),
         tuple(readable),
         tuple(writable),
         tuple(dict.fromkeys(hidden)),
-        tuple(place for place in dict.fromkeys(protected) if _seen(place, writable)),
+        tuple(protected),
+        tuple(_between((*protected, *hidden), writable)),
         home if home != "/" and not _seen(home, places.SYSTEM) else _NO_HOME,
     )
+
+
+def _between(places: Iterable[str], writable: Sequence[str]) -> list[str]:
+    found: dict[str, None] = {}
+    for place in places:
+        for root in writable:
+            folder = os.path.dirname(place)
+            while within(folder, root) and folder != root:
+                found[folder] = None
+                folder = os.path.dirname(folder)
+    return sorted(found, key=len)
+
+
+def _led_out(policy: Policy, work_dir: str) -> None:
+    """A place in the workspace is the agent's to replace by a link: it may not lead out of there."""
+    for place in (*policy.writable, *policy.readable):
+        if within(os.path.normpath(place), work_dir) and not within(os.path.realpath(place), work_dir):
+            raise OSError(40, f"{place} is a link that leads out of {work_dir}")
 
 
 def _seen(path: str, roots: Iterable[str]) -> bool:

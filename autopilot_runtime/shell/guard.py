@@ -38,6 +38,7 @@ for round in 1 2 3 4 5; do
     case $sessions in *" $session "*) kill -9 "$pid" && found=1 ;; esac
   done
   for folder; do
+    case $folder in /sys/*) ;; *) continue ;; esac
     [ -r "$folder/cgroup.procs" ] || continue
     while read -r pid; do kill -9 "$pid" && found=1; done <"$folder/cgroup.procs"
   done
@@ -52,6 +53,7 @@ for folder; do
 done
 """
 _REAP_SECONDS = 3.0
+_SYSTEM = "/bin:/usr/bin:/run/current-system/sw/bin"
 
 
 class Guard:
@@ -60,7 +62,7 @@ class Guard:
     def __init__(self, pool_id: str, folders: Sequence[str]) -> None:
         self.pid: int | None = None
         self._pipe: int | None = None
-        shell = shutil.which("sh")
+        shell = shutil.which("sh", path=_SYSTEM)  # never one that an agent has put on PATH
         if shell is None or not sys.platform.startswith("linux"):
             return  # elsewhere closing the terminals hangs them up; there is no /proc to sweep
         reader, writer = os.pipe()

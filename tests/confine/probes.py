@@ -67,6 +67,15 @@ PROCESSES = {
     "signal this process": "os.kill({PID}, 0); reached()",
     "read this process's variables": "reached(b'PATH' in open('/proc/{PID}/environ', 'rb').read())",
     "read this process's memory map": "reached('r-xp' in open('/proc/{PID}/maps').read())",
+    "change another process's limits": (
+        "libc = ctypes.CDLL(None, use_errno=True); l = (ctypes.c_uint64 * 2)(50, 50);"
+        "reached(libc.prlimit({BEARER}, 7, l, None) == 0)"
+    ),
+    "change another process's priority": "os.setpriority(os.PRIO_PROCESS, {BEARER}, 19); reached()",
+    "attach another process's memory": (
+        "libc = ctypes.CDLL(None, use_errno=True); libc.shmat.restype = ctypes.c_void_p;"
+        "reached(libc.shmat({MEMORY}, None, 0) not in (None, 2**64 - 1))"
+    ),
     "look into this process's folder": "os.listdir('/proc/{PID}/cwd/'); reached()",
     "find a secret in its own variables": "reached('{SECRET}' in ''.join(os.environ.values()))",
     "find a secret in another process's variables": (

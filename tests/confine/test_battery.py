@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
@@ -50,6 +51,8 @@ class Host:
     tcp6: socket.socket | None
     udp: socket.socket
     abstract: str
+    bearer: int
+    memory: int
 
     def fill(self, text: str) -> str:
         """A probe with this host's addresses in it."""
@@ -66,6 +69,8 @@ class Host:
             "UDP": self.udp.getsockname()[1],
             "ABSTRACT": self.abstract,
             "PID": os.getpid(),
+            "BEARER": self.bearer,
+            "MEMORY": self.memory,
             **{f"NR_{name}": number for name, number in table.calls.items()},
         }
         for name, value in values.items():
@@ -106,7 +111,10 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         nameless.bind(f"\0{abstract}")
         named.listen()
         nameless.listen()
-        yield Host(work, outside, home, shown, secret, tcp, tcp6, udp, abstract)
+        libc = ctypes.CDLL(None)
+        memory = libc.shmget(0, 4_096, 0o600 | 0o1000)
+        yield Host(work, outside, home, shown, secret, tcp, tcp6, udp, abstract, bearer.pid, memory)
+        libc.shmctl(memory, 0, None)
         bearer.kill()
 
 
@@ -251,10 +259,43 @@ def test_a_wall_leaves_nothing_behind(kind: Kind, tmp_path: Path) -> None:
 def test_a_wall_that_fails_to_go_up_lets_nothing_run(
     kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opening = opener(kind, tmp_path)
+    work = tmp_path / "work"
+    work.mkdir()
+    opening = opener(kind, work)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(SandboxUnavailable, match=r"cannot be confined: .*No such file"):
         opening([])
+
+
+NO_NETWORKS = """
+import os, socket, subprocess, sys
+from autopilot_runtime.confine.policy import Policy
+from autopilot_runtime.confine.wall import open_wall
+
+env = {"PATH": "/usr/bin:/bin", "HOME": sys.argv[1]}
+with socket.create_server(("127.0.0.1", 0)) as server:
+    port = server.getsockname()[1]
+    wall = open_wall("auto", Policy(sys.argv[1]), env, kind=sys.argv[2])
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{port} && echo CONNECTED"
+    with wall.launch(["/bin/bash", "-c", script], cwd=sys.argv[1]) as launch:
+        how = dict(cwd=launch.cwd, env=wall.env(env), pass_fds=launch.pass_fds, preexec_fn=launch.in_child)
+        subprocess.run(launch.argv, **how)
+    wall.close()
+print("done")
+"""
+
+
+@as_root
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+def test_where_no_network_can_be_made_there_is_none_and_never_that_of_the_host(kind: Kind, tmp_path: Path) -> None:
+    opener(kind, tmp_path)
+    script = 'echo 0 > /proc/sys/user/max_net_namespaces && exec "$0" -c "$1" "$2" "$3"'
+    ran = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", script, sys.executable, NO_NETWORKS, str(tmp_path), kind],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert "done" in ran.stdout, ran.stderr
+    assert "CONNECTED" not in ran.stdout
 
 
 def test_switched_off_is_no_wall(tmp_path: Path) -> None:

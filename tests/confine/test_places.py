@@ -66,6 +66,37 @@ def test_a_virtual_environment_cannot_bring_anything_else(home: Path, tmp_path: 
     assert not any(places.within(str(home / ".ssh"), place) for place in found)
 
 
+def test_links_that_an_agent_may_have_made_show_nothing(home: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / ".venv" / "bin").mkdir(parents=True)
+    (work / ".venv" / "bin" / "tool").symlink_to("/etc/passwd")
+    (work / "all").symlink_to("/")
+    given = {"PATH": f"{work}/.venv/bin:/{home}:/usr/bin", "VIRTUAL_ENV": f"{work}/all", "PYTHONPATH": "/"}
+    seen = view(Policy(str(work)), {"HOME": str(home), **given})
+    assert not seen.shows("/etc/shadow")
+    assert not seen.shows(str(home / "bin"))
+    assert not any(place in ("/", "/etc", str(home)) for place in seen.readable)
+
+
+def test_pipes_where_settings_should_be_hold_nothing_up(home: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / ".venv").mkdir(parents=True)
+    os.mkfifo(work / ".venv" / "pyvenv.cfg")
+    os.mkfifo(work / "fifo")
+    (work / ".git").write_text("gitdir: fifo\n")
+    os.mkfifo(home / ".gitconfig")
+    assert view(Policy(str(work)), env(home)).work_dir == str(work)
+    assert gitidentity.settings(str(home)) == ""
+
+
+def test_a_place_in_the_workspace_that_leads_out_is_refused(home: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "out").symlink_to("/etc")
+    with pytest.raises(OSError, match="leads out of"):
+        view(Policy(str(work), writable=(str(work / "out"),)), env(home))
+
+
 def test_keys_in_a_workspace_that_is_a_home_are_hidden(home: Path) -> None:
     seen = view(Policy(str(home)), env(home))
     assert not seen.shows(str(home / ".ssh"))
@@ -94,7 +125,11 @@ def test_a_worktree_may_commit_and_a_forged_one_gets_nothing(tmp_path: Path) -> 
     assert found.protected == (f"{common}/hooks", f"{common}/config")
     forged = tmp_path / "forged"
     forged.mkdir()
-    for target in (f"{common}/worktrees/tree", str(tmp_path / "home"), "/etc"):
+    # A whole chain of forged links, all of it in the workspace, to somebody else's repository.
+    (forged / "fake").mkdir()
+    (forged / "fake" / "gitdir").write_text(f"{forged}/.git\n")
+    (forged / "fake" / "commondir").write_text(f"{common}\n")
+    for target in (f"{common}/worktrees/tree", str(tmp_path / "home"), "/etc", "fake"):
         (forged / ".git").write_text(f"gitdir: {target}\n")
         assert outside(str(forged)) == outside("/nowhere")
 
@@ -127,6 +162,8 @@ def test_git_settings_without_what_is_secret(line: str, kept: list[str]) -> None
         (["[::1]:8080"], "::1", 8080, True),
         (["127.0.0.1"], "127.0.0.1", 1, True),
         ([], "pypi.org", 443, False),
+        (["*.pypi.org"], "10.0.0.1\0.pypi.org", 443, False),
+        (["*.pypi.org"], "evil.com/.pypi.org", 443, False),
     ],
 )
 def test_a_list_of_hosts_means_those_hosts(hosts: list[str], host: str, port: int, allowed: bool) -> None:

@@ -167,6 +167,55 @@ async def test_terminals_share_what_is_theirs(opened: Opening) -> None:
     assert result.output == "shared\nhome"
 
 
+async def test_what_is_protected_cannot_be_moved_out_of_the_way(kind: Kind, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    subprocess.run(["git", "init", "-q", "--template=", str(work)], check=True)  # noqa: ASYNC221
+    (work / "conf").mkdir()
+    (work / "conf" / "agent.yaml").write_text("agent: {}\n")
+    pool = TerminalPool(work, ENV, open_wall=opener(kind, work, protected=[work / "conf" / "agent.yaml"]))
+    try:
+        if any("can be changed: work_dir" in gap for gap in pool.wall.told.gaps):
+            pytest.skip("nothing can be taken out of a writable folder here")
+        for command in (
+            "mv .git .g2",
+            "echo evil > .git/hooks/pre-commit",
+            "mv conf c2",
+            "rm -rf conf",
+            "echo x > conf/agent.yaml",
+        ):
+            assert (await pool.execute("main", command, LONG)).return_code != 0, command
+        assert (work / "conf" / "agent.yaml").read_text() == "agent: {}\n"
+        assert not list((work / ".git" / "hooks").iterdir())
+        await ok(pool, "echo f > f && git add f && git -c user.name=a -c user.email=b@c commit -qm x")
+    finally:
+        await pool.close()
+
+
+async def test_no_program_of_the_agents_runs_outside(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "work" / ".venv" / "bin"
+    planted.mkdir(parents=True)
+    for name in ("sh", "bwrap", "true", "setsid", "rg"):
+        (planted / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/escaped\n")
+        (planted / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{planted}:{os.environ['PATH']}")
+    pool = TerminalPool(tmp_path / "work", open_wall=opener(kind, tmp_path / "work"))
+    await ok(pool, "echo x")
+    await pool.close()
+    assert not (tmp_path / "escaped").exists()
+
+
+async def test_a_forged_control_group_ends_nobody(opened: Opening, tmp_path: Path) -> None:
+    pool = opened()
+    with subprocess.Popen(["sleep", "1000"]) as bystander:  # noqa: ASYNC220
+        for folder in ("$(dirname $HOME)", "/dev/shm", "~", "${TMPDIR:-/tmp}"):
+            await pool.execute("main", f"echo {bystander.pid} > {folder}/cgroup.procs", LONG)
+        await pool.close()
+        assert bystander.poll() is None
+        bystander.kill()
+
+
 async def test_the_temporary_folder_is_theirs_alone(opened: Opening, tmp_path: Path) -> None:
     pool = opened()
     if any("TMPDIR" in gap for gap in pool.wall.told.gaps):
