@@ -73,7 +73,9 @@ async def find(
     if not lines:
         hidden = " Hidden and git-ignored files are searched only when named." if not target else ""
         notes.append(f"No line matches {visible(pattern, limit=200)!r}.{hidden}")
-    return ToolResult(value, _fitting([*lines], notes, ctx.config))
+    more = "; there are more" if found.more else ""
+    short = f"{len(value)} match{'' if len(value) == 1 else 'es'}{more}{''.join(f'; {note}' for note in found.notes)}"
+    return ToolResult(value, _fitting([*lines], notes, ctx.config), short)
 
 
 @tool(label="Searching the code: {query}", effect="read")

@@ -16,7 +16,7 @@ from autopilot_runtime.confine.limits import ResourceLimits, processes_of_user
 from autopilot_runtime.confine.network import PrivateNetwork
 from autopilot_runtime.confine.places import within
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.proxy import Proxy
+from autopilot_runtime.confine.proxy import AllowList, Proxy
 from autopilot_runtime.confine.scratch import Scratch
 from autopilot_runtime.confine.view import View, view
 from autopilot_runtime.confine.wall import Kind, Launch, Told, Wall, has_own_tmp
@@ -131,7 +131,10 @@ class _Built(Wall):
             address = f"http://127.0.0.1:{self._network.port}"
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 child |= {name: address, name.upper(): address}
-            child |= dict.fromkeys(("no_proxy", "NO_PROXY"), "localhost,127.0.0.1,::1")
+            # A listed neighbour is reached through the proxy; all else of that name is their own loopback.
+            listed = AllowList(self._policy.network)
+            own = [host for host in ("localhost", "127.0.0.1", "::1") if not listed.mentions(host)]
+            child |= dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(own))
         return child
 
     # ---------------------------------------------------------------- what is said of it
@@ -216,6 +219,9 @@ class _Landlock(_Built):
 
     def env(self, env: Mapping[str, str]) -> dict[str, str]:
         child = super().env(env) | {"HOME": self._scratch.home}
+        toolchains = os.path.join(self.view.home, ".rustup")
+        if self.view.shows(toolchains):  # looked for below HOME, which has another name here
+            child.setdefault("RUSTUP_HOME", toolchains)
         return child if self._covers is not None else child | _temporary(self._scratch)
 
     @contextlib.contextmanager

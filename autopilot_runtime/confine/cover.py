@@ -22,7 +22,7 @@ _NEW_MOUNTS, _NEW_IPC = 0x20000, 0x08000000
 _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4_096, 16_384, 1 << 18
 # Flags a mount has got from its owner and may not lose; statvfs gives them the numbers that mount takes.
 _KEPT_FLAGS = 2 | 4 | 8
-TEMPORARY = ("/tmp", "/var/tmp")
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 @cache
@@ -67,18 +67,18 @@ def make(planned: Sequence[Cover]) -> None:
 def _planned(view: View, scratch: Scratch) -> Iterator[Cover]:
     """/tmp, then what has to be seen in it, then what must not be seen or changed."""
     if not any(place in view.writable for place in TEMPORARY):
-        yield from (Cover(scratch.tmp, at) for at in TEMPORARY)
+        yield from (Cover(_stands_at(at, scratch), at) for at in TEMPORARY)
         seen = [place for place in (*view.readable, *view.writable, *scratch.folders) if _in_temporary(place)]
         sealed = _sealed(seen, view.writable, scratch)
         for folder, empty in sealed.items():
-            _stand_in(f"{scratch.tmp}{_below(folder)}", folder)
+            _stand_in(_inside(folder, scratch), folder)
             for place in seen:
                 if within(place, folder):
                     _stand_in(f"{empty}{place[len(folder) :]}", place)
             yield Cover(empty, folder, read_only=True)
         for place in seen:
             if not any(within(place, folder) for folder in sealed):
-                _stand_in(f"{scratch.tmp}{_below(place)}", place)
+                _stand_in(_inside(place, scratch), place)
             # Read-only by the mount, too: what Landlock allows for /tmp it allows for all that is mounted in it.
             yield Cover(place, place, read_only=place in view.readable)
     yield from (Cover(place, place) for place in view.held)
@@ -99,8 +99,14 @@ def _in_temporary(place: str) -> bool:
     return any(within(place, at) for at in TEMPORARY)
 
 
-def _below(place: str) -> str:
-    return next(place[len(at) :] for at in TEMPORARY if within(place, at))
+def _stands_at(at: str, scratch: Scratch) -> str:
+    return scratch.shm if at == "/dev/shm" else scratch.tmp
+
+
+def _inside(place: str, scratch: Scratch) -> str:
+    """Where a place is, seen from outside, once all of it is covered."""
+    at = next(at for at in TEMPORARY if within(place, at))
+    return f"{_stands_at(at, scratch)}{place[len(at) :]}"
 
 
 def _stand_in(path: str, like: str) -> None:
@@ -114,7 +120,7 @@ def host_path(path: str, scratch: Scratch, seen: Sequence[str]) -> str:
     """Where a program's path is on this machine, when its /tmp is its own."""
     if any(within(path, place) for place in seen) or not _in_temporary(path):
         return path
-    return f"{scratch.tmp}{_below(path)}"
+    return _inside(path, scratch)
 
 
 def _own_mounts() -> None:

@@ -32,6 +32,10 @@ class AllowList:
             return False
         return any(_fits(name, pattern) and wanted in (None, port) for pattern, wanted in self._hosts)
 
+    def mentions(self, host: str) -> bool:
+        """Whether the list has this host, for some port or all."""
+        return any(pattern == host for pattern, _ in self._hosts)
+
     def names(self, host: str) -> bool:
         """Whether the list says this very host, not only a kind of it."""
         return any(pattern == host.lower().rstrip(".") for pattern, _ in self._hosts)

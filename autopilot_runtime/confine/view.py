@@ -80,6 +80,11 @@ def _between(places: Iterable[str], writable: Sequence[str]) -> list[str]:
 
 def _led_out(policy: Policy, work_dir: str) -> None:
     """A place in the workspace is the agent's to replace by a link: it may not lead out of there."""
+    for place in policy.writable:
+        if not os.path.isdir(place):
+            raise OSError(2, f"there is no folder {place} (runtime.sandbox.writable)")
+        if os.path.realpath(place) == "/":
+            raise OSError(22, "runtime.sandbox.writable has the whole machine; `shell: off` says that")
     for place in (*policy.writable, *policy.readable):
         if within(os.path.normpath(place), work_dir) and not within(os.path.realpath(place), work_dir):
             raise OSError(40, f"{place} is a link that leads out of {work_dir}")

@@ -66,6 +66,10 @@ class _Resolver:
         spec = self.spec
         for index, written in enumerate(spec.trusted_folders):
             self._add_root(written, ("agent", "trusted_folders", index))
+        for index, written in enumerate(spec.runtime.sandbox.writable):
+            place = (self.folder / Path(written).expanduser()).absolute()
+            if not place.is_dir():
+                self._fault(("agent", "runtime", "sandbox", "writable", index), f"there is no folder {place}")
         prompt, prompt_path = self._prompt()
         found = Resolved(
             prompt, prompt_path, self._work_dir(), tuple(self._tools()), tuple(self._folders(spec.skills))

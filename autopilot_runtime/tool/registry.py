@@ -30,6 +30,8 @@ class ToolRegistry:
             # A replacement keeps the settings the agent file gave the name: who asked for permission still wants it.
             tool = tool.with_config(old.config)
             tool = tool.with_agents(old.agents) if old.agents else tool
+        if old is not None:
+            tool = _judged_alike(tool, old)
         self._tools[name] = tool
         return tool
 
@@ -72,6 +74,20 @@ class ToolRegistry:
 
     def __len__(self) -> int:
         return len(self._tools)
+
+
+def _judged_alike(tool: Tool, old: Tool) -> Tool:
+    """A replacement that does not say what rules judge it by is judged as the tool whose place it takes."""
+    has = {param.name for param in tool.spec.params}
+    if tool.command_param or tool.path_param or tool.previewer:
+        return tool
+    return dataclasses.replace(
+        tool,
+        command_param=old.command_param if old.command_param in has else None,
+        path_param=old.path_param if old.path_param in has else None,
+        effect=old.effect if tool.effect == "other" else tool.effect,
+        labeller=tool.labeller or (old.labeller if old.command_param in has else None),
+    )
 
 
 def _renamed(tool: Tool, name: str) -> Tool:

@@ -281,3 +281,21 @@ async def test_a_rule_that_protects_nothing_is_said(stage: Stage) -> None:
     assert await stage.run() is not None
     warnings = [event.message for event in stage.of(EventType.WARNING)]
     assert warnings == ["the permission rule `deny: exekute(rm *)` names no tool there is; did you mean 'execute'?"]
+
+
+async def test_rules_on_commands_hold_for_a_replacement_of_execute(stage: Stage) -> None:
+    ran: list[str] = []
+
+    def execute(session_id: str, command: str, timeout: int = 10) -> str:
+        """Run a command, in a way of our own."""
+        ran.append(command)
+        return "ran"
+
+    rt = stage.open(
+        act("execute('main', 'ls')"), act("execute('main', 'rm x')"), finish("ok"), tools=["execute"],
+        permissions=[{"deny": "execute(rm *)"}],
+    )  # fmt: skip
+    rt.register_tool("execute", execute, replace=True)
+    assert await stage.run() == "ok"
+    assert ran == ["ls"]
+    assert "not allowed" in stage.heard()

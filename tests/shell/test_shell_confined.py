@@ -142,6 +142,14 @@ async def test_pytest_runs_from_an_environment_outside(kind: Kind, tmp_path: Pat
         await pool.close()
 
 
+async def test_a_pool_of_processes_works(opened: Opening) -> None:
+    pool = opened()
+    script = "import multiprocessing as m; p = m.Pool(2); print(p.map(abs, [-1, -2])); p.close(); p.join()"
+    if any("TMPDIR" in gap for gap in pool.wall.told.gaps):
+        pytest.skip("no mounts can be made here")
+    assert (await ok(pool, f'python3 -c "{script}"')).output == "[1, 2]"
+
+
 async def test_a_dev_server_and_a_client_meet(opened: Opening, tmp_path: Path) -> None:
     (tmp_path / "work" / "page.txt").write_text("served")
     pool = opened()
@@ -332,6 +340,8 @@ async def test_only_the_hosts_on_the_list_are_reached(opened: Opening, tmp_path:
         assert server.stdout is not None
         port = int(server.stdout.readline().split("port ")[1].split()[0])
         pool = opened(network=(f"127.0.0.1:{port}", "allowed.invalid"))
+        plain = await ok(pool, f"curl -sS -m 10 http://127.0.0.1:{port}/page")  # as anybody would write it
+        assert plain.output == "from the host"
         curl = "curl -sS -m 10 --noproxy ''"
         try:
             assert (await ok(pool, f"{curl} http://127.0.0.1:{port}/page")).output == "from the host"
