@@ -153,6 +153,16 @@ class Rulebook:
             return parent
         return Level(prefix, rules, parent, is_top=is_top)
 
+    def keeps_above(self, start: str) -> bool:
+        """Whether an `.ignore` above a folder keeps files. It outweighs a `.gitignore` in the folder, and that is
+        what ripgrep cannot be told."""
+        level = self.down_to(start.rpartition("/")[0], start)[0] if start else self.above
+        while level is not None:
+            if any(line[0] == "!" for kind in KINDS[:2] if kind in level.rules for line in level.rules[kind].lines):
+                return True
+            level = level.parent
+        return False
+
     def loose_above(self) -> list[str]:
         """What the folders above say that ripgrep can be told as rules of the root; the rest is for `hides`."""
         lines: list[str] = []

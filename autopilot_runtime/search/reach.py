@@ -7,12 +7,11 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 MAX_SHOWN = 500  # characters of a line that are shown
 MAX_LINE = 1 << 20  # bytes of a line that the Python engine looks at
-_CHUNK = 1 << 16  # ripgrep's, so that both look for a NUL equally far ahead
 _LEFT = 100  # characters shown to the left of a match far out in a long line
 _MAX_UTF16 = 64 << 20
 _BOMS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -101,15 +100,28 @@ def excerpt(before: str, after: str, *, cut_left: bool = False, cut_right: bool 
     return before + (after if len(after) <= room and not cut_right else after[:room] + "…")
 
 
-def text_lines(file: BinaryIO) -> Iterator[str] | None:
-    """The lines of a text file without their ends, bytes that are not UTF-8 as lone surrogates; None when binary."""
-    head = file.read(_CHUNK)
-    encoding = utf16_of(head)
+def is_text(file: BinaryIO, stop: Callable[[], bool] = bool) -> bool:
+    """Whether there is no NUL in a file; with one anywhere it is binary.
+
+    How far into a file ripgrep sees a NUL depends on what it has read before, so only the whole can be the rule.
+    """
+    chunk = file.read(1 << 16)
+    encoding = utf16_of(chunk)
     if encoding:
-        return _utf16_lines(file, encoding)
-    if b"\0" in head:
-        return None
-    return _lines(file, head.removeprefix(codecs.BOM_UTF8))
+        return "\0" not in utf16_text(file, encoding)
+    while chunk:
+        if b"\0" in chunk or stop():
+            return False
+        chunk = file.read(1 << 20)
+    return True
+
+
+def text_lines(file: BinaryIO) -> Iterator[str]:
+    """The lines of a text file without their ends, bytes that are not UTF-8 as lone surrogates."""
+    file.seek(0)
+    head = file.read(1 << 16)
+    encoding = utf16_of(head)
+    return _utf16_lines(file, encoding) if encoding else _lines(file, head.removeprefix(codecs.BOM_UTF8))
 
 
 def _utf16_lines(file: BinaryIO, encoding: str) -> Iterator[str]:
@@ -120,7 +132,7 @@ def _utf16_lines(file: BinaryIO, encoding: str) -> Iterator[str]:
 
 
 def _lines(file: BinaryIO, rest: bytes) -> Iterator[str]:
-    """Line by line; of a line longer than `MAX_LINE` only the beginning. A NUL ends the text, as for ripgrep."""
+    """Line by line; of a line longer than `MAX_LINE` only the beginning."""
     skipping = False
     while True:
         lines = rest.split(b"\n")
@@ -134,9 +146,7 @@ def _lines(file: BinaryIO, rest: bytes) -> Iterator[str]:
         elif len(rest) > MAX_LINE:
             yield rest[:MAX_LINE].decode("utf-8", "surrogateescape")
             rest, skipping = b"", True
-        more = file.read(_CHUNK)
-        if b"\0" in more:
-            return
+        more = file.read(1 << 18)
         if not more:
             break
         rest += more

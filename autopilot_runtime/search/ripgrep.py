@@ -22,8 +22,6 @@ _ALWAYS = ("--no-config", "--no-messages", "--no-follow", "--no-mmap", "--crlf",
 _RULES = ("--no-ignore-global", "--no-ignore-parent", "--glob=!.git")
 # A match of nothing at the end of a line has no column.
 _RECORD = re.compile(rb"(\d+):(?:(\d+):)?(\d+):")
-# What ends the text of a file with a NUL far into it, in place of its further matches.
-_BINARY = re.compile(rb'.*?: binary file matches \(found "\\0" byte around offset \d+\)\n', re.DOTALL)
 _SMALL = 8 << 20
 _ARGUMENTS = 24_000  # bytes of paths on one command line: what every system takes
 
@@ -98,8 +96,8 @@ def _ignore_file(lines: Sequence[str]) -> Iterator[list[str]]:
 def spots(
     rg: str, root: str, pattern: str, *, paths: Iterable[str], limit: int, clock: child.Clock
 ) -> Iterator[list[Spot]]:
-    """Up to `limit` places in each of the files, one list for each command, in the order of `paths`."""
-    options = ["--no-heading", "--with-filename", "--null", "--line-number", "--column", "--byte-offset"]
+    """Up to `limit` places in each of the text files, one list for each command, in the order of `paths`."""
+    options = ["--text", "--no-heading", "--with-filename", "--null", "--line-number", "--column", "--byte-offset"]
     # The text of a line is not wanted: we read it ourselves, from a file that cannot have become a link.
     options += ["--max-columns=1", f"--max-count={limit}"]
     for some in _portions(paths, limit):
@@ -142,8 +140,7 @@ def _parsed(output: bytes) -> Iterator[Spot]:
         if found is None:
             raise ToolError(f"ripgrep answered in an unknown way: {output[end : end + 80]!r}")
         line, column, offset = found.groups()
-        path = os.fsdecode(_BINARY.sub(b"", output[at:end]))
-        yield Spot(_plain(path), int(line), int(column or 1) - 1, int(offset))
+        yield Spot(_plain(os.fsdecode(output[at:end])), int(line), int(column or 1) - 1, int(offset))
         at = newline + 1
 
 

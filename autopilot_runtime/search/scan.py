@@ -13,7 +13,7 @@ from typing import Any
 from autopilot_runtime.search import child
 from autopilot_runtime.search.dialect import Untranslatable, is_read_otherwise, to_python, to_python_wide
 from autopilot_runtime.search.glob import Include
-from autopilot_runtime.search.reach import excerpt, lossless, open_inside, text_lines
+from autopilot_runtime.search.reach import excerpt, is_text, lossless, open_inside, text_lines
 from autopilot_runtime.search.walk import Walk
 
 _BROKEN = re.compile(r"[\ud800-\udfff]+")
@@ -93,7 +93,7 @@ def _paths(order: dict[str, Any]) -> Iterator[str]:
 def _matches(root: str, path: str, matcher: _Matcher) -> Iterator[tuple[int, str]]:
     try:
         with open_inside(root, path) as file:
-            for number, line in enumerate(text_lines(file) or (), 1):
+            for number, line in enumerate(text_lines(file) if is_text(file) else (), 1):
                 at = matcher.find(line)
                 if at is not None:
                     yield number, excerpt(_shown(line[:at]), _shown(line[at:]))

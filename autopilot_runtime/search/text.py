@@ -6,6 +6,7 @@ or because the caller says so.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from autopilot_runtime.search.child import Clock, Unusable
 from autopilot_runtime.search.dialect import is_read_otherwise
 from autopilot_runtime.search.glob import Include
 from autopilot_runtime.search.ignore import Rulebook
-from autopilot_runtime.search.reach import line_at, open_inside, text_lines
+from autopilot_runtime.search.reach import is_text, line_at, open_inside
 from autopilot_runtime.search.scan import BadPattern, scan
 
 Scope = Literal["file", "files", "codebase"]
@@ -80,8 +81,8 @@ def find(
     real = os.path.realpath(root)
     folders, files = _targets(real, scope, target)
     globs = [include] if isinstance(include, str) else list(include or ())
-    files, notes = _searchable(real, files)
     clock = Clock(seconds, stop)
+    files, notes = _searchable(real, files, clock)
     # A search that stops at its limit cannot know that there is more, so it looks for one more.
     order = _Order(real, pattern, folders, files, Include(globs), min(max_results, MAX_RESULTS), clock)
     rg = ripgrep.locate() if engine != "python" else None
@@ -100,18 +101,20 @@ def find(
 def _by_either(rg: str, order: _Order, notes: tuple[str, ...]) -> Found:
     if is_read_otherwise(order.pattern):
         return _by_python(order, (*notes, _ODD))
+    book = Rulebook(order.root)
+    if any(map(book.keeps_above, order.folders)):
+        return _by_python(order, notes)
     try:
-        return _by_ripgrep(rg, order, notes)
+        return _by_ripgrep(rg, order, book, notes)
     except ripgrep.PatternRefused as refused:
         if not any(words in str(refused) for words in _REFUSALS):
             raise ToolError(f"ripgrep could not search: {printable(str(refused))[:500]}") from refused
         return _by_python(order, (*notes, _ODD))
 
 
-def _by_ripgrep(rg: str, order: _Order, notes: tuple[str, ...]) -> Found:
+def _by_ripgrep(rg: str, order: _Order, book: Rulebook, notes: tuple[str, ...]) -> Found:
     files, ended = iter(order.files), True
     if order.folders:
-        book = Rulebook(order.root)
         listed, ended = ripgrep.matching_files(
             rg,
             order.root,
@@ -139,7 +142,9 @@ def _wanted(order: _Order, book: Rulebook, listed: Sequence[str]) -> Iterator[st
         for path in sorted(own, key=lambda path: path.split("/")):
             if order.include.selects(path, start) and not (aware and book.hides(path, start)):
                 left.discard(path)
-                yield path
+                with contextlib.suppress(OSError):  # it went away, or is a link now
+                    if _is_text(order.root, path, order.clock):
+                        yield path
 
 
 def _read(root: str, spot: ripgrep.Spot) -> Match | None:
@@ -208,21 +213,23 @@ def _targets(root: str, scope: Scope, target: str | Sequence[str] | None) -> tup
     return tuple(folders), tuple(files)
 
 
-def _searchable(root: str, files: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _is_text(root: str, path: str, clock: Clock) -> bool:
+    with open_inside(root, path) as file:
+        return is_text(file, lambda: clock.left <= 0)
+
+
+def _searchable(root: str, files: Sequence[str], clock: Clock) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The files that hold text, and a note for each of those that do not."""
     texts: list[str] = []
     notes: list[str] = []
     for path in files:
         try:
-            with open_inside(root, path) as file:
-                is_text = text_lines(file) is not None
+            if _is_text(root, path, clock):
+                texts.append(path)
+            elif clock.left > 0:
+                notes.append(f"{printable(path)!r:.200} is binary and was not searched")
         except OSError as error:
             notes.append(f"{printable(path)!r:.200} cannot be read: {error.strerror}")
-            continue
-        if is_text:
-            texts.append(path)
-        else:
-            notes.append(f"{printable(path)!r:.200} is binary and was not searched")
     return tuple(texts), tuple(notes)
 
 

@@ -86,11 +86,14 @@ def test_no_glob_opens_a_hidden_file_that_it_does_not_name(tmp_path: Path, engin
     assert paths(tmp_path, "needle", engine, target="src/.x") == ["src/.x/a.py"]
 
 
-def test_text_ends_where_a_nul_comes_late(tmp_path: Path, engine: Engine) -> None:
-    plant(tmp_path, {"log.txt": b"needle 1\n" + b"y\n" * 100_000 + b"\0\nneedle 2\n", "z.txt": "needle"})
-    assert paths(tmp_path, "needle", engine) == ["log.txt", "z.txt"]
-    assert paths(tmp_path, "needle", engine, scope="files", target=["log.txt", "z.txt"]) == ["log.txt", "z.txt"]
-    assert paths(tmp_path, "needle 2", engine, scope="file", target="log.txt") == []
+def test_a_nul_anywhere_makes_a_file_binary_whatever_was_read_before_it(tmp_path: Path, engine: Engine) -> None:
+    late = {f"{n}.txt": b"needle\n" * 12_000 + b"\0" for n in range(8)}
+    plant(tmp_path, {"long.js": b"x" * 300_000 + b"\nneedle", "z.txt": "needle"} | late)
+    for _ in range(3):
+        assert paths(tmp_path, "needle", engine) == ["long.js", "z.txt"]
+    found = find(tmp_path, "needle", engine=engine, scope="files", target=["7.txt", "z.txt"])
+    assert [match.path for match in found.matches] == ["z.txt"]
+    assert found.notes == ("'7.txt' is binary and was not searched",)
 
 
 def test_targets_inside_each_other_are_searched_once(tmp_path: Path, engine: Engine) -> None:
@@ -138,7 +141,7 @@ def test_a_gigabyte_of_nothing_is_no_text(tmp_path: Path, engine: Engine) -> Non
     os.truncate(tmp_path / "hole", 1 << 30)
     os.truncate(tmp_path / "tail.log", 1 << 30)
     began = time.monotonic()
-    assert paths(tmp_path, "needle", engine) == ["a.txt", "tail.log"]
+    assert paths(tmp_path, "needle", engine) == ["a.txt"]
     found = find(tmp_path, "x", engine=engine, scope="file", target="hole")
     assert found.notes == ("'hole' is binary and was not searched",)
     assert time.monotonic() - began < 20

@@ -129,6 +129,7 @@ def is_folder(path: Path) -> bool:
 )
 @example(files={"ü": "text"}, rules={".gitignore": ["**/*", "!?"]}, git=False, start="")
 @example(files={"b": "text"}, rules={".ignore": ["/{a,{b,ab}}"]}, git=False, start="")
+@example(files={"a/a": "text"}, rules={"a/.gitignore": ["a"], ".ignore": ["!a"]}, git=True, start="a")
 @example(files={"a/.git/HEAD": "empty", "a/b": "text"}, rules={".gitignore": ["***"]}, git=True, start="a")
 def test_ignore_files_mean_the_same(
     tmp_path: Path, files: dict[str, str], rules: dict[str, list[str]], git: bool, start: str
@@ -137,6 +138,8 @@ def test_ignore_files_mean_the_same(
     build(root, files, rules, git=git)
     if (root / start).is_dir():
         assert answers(root / start, "needle", "python") == answers(root / start, "needle", "rg")
+        targets = {"scope": "files", "target": [start or "."]}
+        assert answers(root, "needle", "python", **targets) == answers(root, "needle", "rg", **targets)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
