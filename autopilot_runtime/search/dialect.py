@@ -26,7 +26,6 @@ _SCOPED = re.compile(r"\(\?([a-zA-Z]*)(-[a-zA-Z]+)?:")
 _REPEAT = re.compile(r"(?:[*+?]|\{\d+(?:,\d*)?\})\??")
 _HEX = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})")
 _PARENTHESES = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[()]", re.DOTALL)
-_WORDS = re.compile(r"\\[bBwW<>]")
 # To ripgrep these speak of the part of a file that is in memory, or of a CR, which it keeps from other patterns.
 _BEYOND = re.compile(r"\\\\|(\\[ABzZr]|\\x0[dD]|\\u000[dD]|\\[xuU]\{0*[dD]\}|\(\?[a-zA-Z]*-[a-zA-Z]*[mR])")
 
@@ -55,18 +54,14 @@ class Untranslatable(ValueError):
         self.position = position
 
 
-def to_python(pattern: str) -> str:
-    """The pattern for Python's `re`, to be tried on one line of ASCII text at a time."""
-    return _Rewriter(pattern).run()
-
-
-def to_python_wide(pattern: str) -> str | None:
-    """The same for any text, where that makes a difference: words there have letters that Python counts otherwise."""
-    return _Rewriter(pattern, wide=True).run() if _WORDS.search(pattern) else None
+def to_python(pattern: str, *, wide: bool = True) -> str:
+    """The pattern for Python's `re`, to be tried on one line at a time. Not `wide`: for ASCII lines only, and faster,
+    because it is elsewhere that Python counts other letters to a word."""
+    return _Rewriter(pattern, wide=wide).run()
 
 
 class _Rewriter:
-    def __init__(self, pattern: str, *, wide: bool = False) -> None:
+    def __init__(self, pattern: str, *, wide: bool) -> None:
         self.pattern = pattern
         self.wide = wide
         self.at = 0

@@ -58,6 +58,8 @@ class Embedder:
             try:
                 return self._vectors(self._ask(texts), len(texts))
             except self._sdk.OpenAIError as error:
+                if self._clock.stop():
+                    raise self._late() from error
                 pause = _pause(error, tries)
                 if pause is None or tries == _TRIES or pause >= self._clock.left:
                     raise ToolError(self._explain(error)) from error

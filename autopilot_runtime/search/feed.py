@@ -96,7 +96,8 @@ def feed(connection: sqlite3.Connection, root: str, *, changed: Sequence[str], g
             for one in ready:
                 _write(connection, one)
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # of a full disk SQLite itself goes back
+                connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from autopilot_runtime.search import child
-from autopilot_runtime.search.dialect import Untranslatable, is_read_otherwise, to_python, to_python_wide
+from autopilot_runtime.search.dialect import Untranslatable, is_read_otherwise, to_python
 from autopilot_runtime.search.glob import Include
 from autopilot_runtime.search.reach import excerpt, is_text, lossless, open_inside, text_lines
 from autopilot_runtime.search.walk import Walk
@@ -112,19 +112,18 @@ class _Matcher:
         self.pattern = pattern
         # What spells the CR out itself matches only across it.
         self.crosses = is_read_otherwise(pattern)
-        self.plain = self._compiled(to_python)
-        self.search = self.plain.search
+        self.search = self._compiled(wide=False).search
 
     @cached_property
     def wide(self) -> re.Pattern[str]:
         """The pattern for lines that are not ASCII."""
-        return self._compiled(lambda pattern: to_python_wide(pattern) or to_python(pattern))
+        return self._compiled(wide=True)
 
-    def _compiled(self, translate: Callable[[str], str]) -> re.Pattern[str]:
+    def _compiled(self, *, wide: bool) -> re.Pattern[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return re.compile(translate(self.pattern))
+                return re.compile(to_python(self.pattern, wide=wide))
             except Untranslatable as error:
                 raise BadPattern(error.reason, error.position) from None
             except re.error as error:

@@ -17,13 +17,11 @@ class Walk:
     """Iterates over the regular files below `start` (relative to `root`; "" is the root itself).
 
     Gives `(path relative to root, entry)`, by name in each folder, as if sorted by the components of the path.
-    `unreadable` counts the folders that could not be listed.
     """
 
     def __init__(self, root: str, start: str = "", *, include: Include = EVERYTHING) -> None:
         self.root = root
         self.include = include
-        self.unreadable = 0
         self._book = Rulebook(root)
         prefix = start + "/" if start else ""
         parent = self._book.down_to(start.rpartition("/")[0])[0] if start else self._book.above
@@ -67,6 +65,5 @@ class Walk:
             with os.scandir(path) as found:
                 entries = sorted(found, key=_NAME)
         except OSError:
-            self.unreadable += 1
-            entries = []
+            entries = []  # not to be listed: ripgrep goes on, too
         return entries, self._book.enter(prefix, {entry.name for entry in entries}, parent)
