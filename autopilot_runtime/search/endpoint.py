@@ -58,10 +58,11 @@ class Embedder:
             try:
                 return self._vectors(self._ask(texts), len(texts))
             except self._sdk.OpenAIError as error:
-                if self._clock.stop():
-                    raise self._late() from error
                 pause = _pause(error, tries)
-                if pause is None or tries == _TRIES or pause >= self._clock.left:
+                hopeless = pause is None or tries == _TRIES or pause >= self._clock.left
+                if self._clock.stop():  # asked last: a stop during the lines above leaves no time either
+                    raise self._late() from error
+                if pause is None or hopeless:
                     raise ToolError(self._explain(error)) from error
             self._wait(pause)
 

@@ -279,4 +279,6 @@ async def test_a_tool_of_ones_own_calls_agents_in_the_same_way(stage: Stage) -> 
     stage.open(act(code), finish(), tools=[calling("helper", "tester", tool="./mine.py")])
     await stage.run()
     assert "[True, False]" in stage.heard()
-    assert "Agents:\n    - helper: The helper.\n    - tester: The tester." in stage.rt.system_prompt
+    has = "(has read_file, write_file, ask_user)"
+    listed = f"Agents:\n    - helper: The helper. {has}\n    - tester: The tester. {has}"
+    assert listed in stage.rt.system_prompt
