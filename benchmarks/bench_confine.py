@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from autopilot_runtime.confine.choice import best, open_wall
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.wall import Kind, best, open_wall
+from autopilot_runtime.confine.wall import Kind
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.shell.pool import TerminalPool
 

@@ -129,8 +129,8 @@ def _shells() -> Iterator[Check]:
     import subprocess  # only this check needs them
     import tempfile
 
+    from autopilot_runtime.confine.choice import best, open_wall
     from autopilot_runtime.confine.policy import Policy
-    from autopilot_runtime.confine.wall import best, open_wall
     from autopilot_runtime.shell.environ import child_environment
 
     env = child_environment(os.environ)

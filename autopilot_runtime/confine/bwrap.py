@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
     between = _between(view, [at for at, _ in temporary])
     shown: list[tuple[str, list[str]]] = [
         ("/proc", ["--proc", "/proc"]),
-        *((place, ["--ro-bind", place, place]) for place in _settings()),
+        *_bound("--ro-bind", _settings()),
         ("/dev", ["--dev", "/dev"]),
         ("/run", ["--tmpfs", "/run"]),
         ("/etc", ["--ro-bind", scratch.etc, "/etc"]),
@@ -100,13 +100,17 @@ def mounts(view: View, scratch: Scratch) -> list[str]:
         *((at, ["--bind", source, at]) for at, source in temporary),
         *((place, ["--tmpfs", place]) for place in between),
         *((place, _as_it_is(place)) for place in (*live, *view.readable)),
-        *((place, ["--bind", place, place]) for place in (*view.writable, *view.held)),
-        *((place, ["--ro-bind", place, place]) for place in view.protected),
+        *_bound("--bind", (*view.writable, *view.held)),
+        *_bound("--ro-bind", view.protected),
         *((place, _covered(place, scratch)) for place in view.hidden),
     ]
     ordered = sorted(shown, key=lambda mount: mount[0].rstrip("/").count("/"))
     sealed = [word for place in (*between, "/") for word in ("--remount-ro", place)]
     return [word for _, words in ordered for word in words] + sealed
+
+
+def _bound(how: str, places: Iterable[str]) -> list[tuple[str, list[str]]]:
+    return [(place, [how, place, place]) for place in places]
 
 
 def _settings() -> list[str]:

@@ -67,24 +67,29 @@ def make(planned: Sequence[Cover]) -> None:
 def _planned(view: View, scratch: Scratch) -> Iterator[Cover]:
     """/tmp, then what has to be seen in it, then what must not be seen or changed."""
     if not any(place in view.writable for place in TEMPORARY):
-        yield from (Cover(_stands_at(at, scratch), at) for at in TEMPORARY)
-        seen = [place for place in (*view.readable, *view.writable, *scratch.folders) if _in_temporary(place)]
-        sealed = _sealed(seen, view.writable, scratch)
-        for folder, empty in sealed.items():
-            _stand_in(_inside(folder, scratch), folder)
-            for place in seen:
-                if within(place, folder):
-                    _stand_in(f"{empty}{place[len(folder) :]}", place)
-            yield Cover(empty, folder, read_only=True)
-        for place in seen:
-            if not any(within(place, folder) for folder in sealed):
-                _stand_in(_inside(place, scratch), place)
-            # Read-only by the mount, too: what Landlock allows for /tmp it allows for all that is mounted in it.
-            yield Cover(place, place, read_only=place in view.readable)
+        yield from _own_temporary(view, scratch)
     yield from (Cover(place, place) for place in view.held)
     yield from (Cover(place, place, read_only=True) for place in view.protected)
     for place in view.hidden:
         yield Cover(scratch.no_folder if os.path.isdir(place) else scratch.no_file, place)
+
+
+def _own_temporary(view: View, scratch: Scratch) -> Iterator[Cover]:
+    """Their own /tmp and its kin, and in them what the view shows there."""
+    yield from (Cover(_stands_at(at, scratch), at) for at in TEMPORARY)
+    seen = [place for place in (*view.readable, *view.writable, *scratch.folders) if _in_temporary(place)]
+    sealed = _sealed(seen, view.writable, scratch)
+    for folder, empty in sealed.items():
+        _stand_in(_inside(folder, scratch), folder)
+        for place in seen:
+            if within(place, folder):
+                _stand_in(f"{empty}{place[len(folder) :]}", place)
+        yield Cover(empty, folder, read_only=True)
+    for place in seen:
+        if not any(within(place, folder) for folder in sealed):
+            _stand_in(_inside(place, scratch), place)
+        # Read-only by the mount, too: what Landlock allows for /tmp it allows for all that is mounted in it.
+        yield Cover(place, place, read_only=place in view.readable)
 
 
 def _sealed(seen: Sequence[str], writable: Sequence[str], scratch: Scratch) -> dict[str, str]:

@@ -113,15 +113,12 @@ def ruleset(
     version = abi() if version is None else version
     if version < 1:
         raise OSError(38, "this kernel has no Landlock")
-    handled = _handled(version)
-    network = 3 if version >= 4 and ports is not None else 0
-    attributes = (ctypes.c_uint64 * 3)(handled, network, int(scoped) if version >= 6 else 0)
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
-    made = syscall("landlock_create_ruleset", ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
+    ports = ports if version >= 4 else None
+    made = _create(version, network=0 if ports is None else 3, scoped=scoped)
     try:
         for rule in paths:
             allow(made, rule, version=version)
-        for port in (ports or ()) if network else ():
+        for port in ports or ():
             _add_port(made, port)
     except BaseException:
         os.close(made)
@@ -138,6 +135,13 @@ def enter(rules: int) -> None:
     """Confine this thread, and every child of it, for good, by rules made before."""
     no_new_privileges()
     syscall("landlock_restrict_self", ctypes.c_int(rules), ctypes.c_uint32(0))
+
+
+def _create(version: int, *, network: int, scoped: Scope) -> int:
+    """An empty ruleset; an older kernel takes fewer words of what it is to handle."""
+    attributes = (ctypes.c_uint64 * 3)(_handled(version), network, int(scoped) if version >= 6 else 0)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    return syscall("landlock_create_ruleset", ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0))
 
 
 def _handled(version: int) -> Path:

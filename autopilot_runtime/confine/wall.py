@@ -1,21 +1,16 @@
-"""The wall around the programs of one runtime: the best this machine has, opened once, passed by every program."""
+"""The wall around the programs of one runtime: what each kind of it offers those who start a program."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autopilot_runtime.confine.policy import Network, Policy
-from autopilot_runtime.core.errors import SandboxUnavailable
+from autopilot_runtime.confine.policy import Network
 
 Kind = Literal["bwrap", "landlock", "seatbelt", "none"]
-Mode = Literal["auto", "required", "off"]
-_FIX = "See `autopilot doctor`. `runtime.sandbox.shell: off` confines nothing: use a container or a virtual machine."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +84,6 @@ class Wall:
         """End what is left behind it, and remove its folders. Blocks for some milliseconds."""
 
 
-@functools.cache
-def best() -> tuple[Kind, tuple[str, ...]]:
-    """The best kind this machine has, found by trying, and why not a better one. Blocks some milliseconds once."""
-    if sys.platform == "win32":
-        return "none", ("no confinement of programs is known for Windows",)
-    # Late: none of this can be loaded on Windows.
-    from autopilot_runtime.confine import bwrap, seatbelt
-    from autopilot_runtime.confine.level import level
-
-    if seatbelt.available():
-        return "seatbelt", ()
-    here = level()
-    program, why = bwrap.working() if here.seccomp else (None, "")
-    if program is not None:
-        return "bwrap", ()
-    return ("none", here.missing) if here.missing else ("landlock", (why,))
-
-
 def has_own_tmp(kind: Kind, *, network: Network) -> bool:
     """Whether programs behind such a wall have a /tmp of their own, and need no other name for it."""
     if kind != "landlock":
@@ -115,46 +92,3 @@ def has_own_tmp(kind: Kind, *, network: Network) -> bool:
 
     # An ordinary user makes mounts only in a namespace of their own, which comes with a network.
     return cover.possible() and (os.geteuid() == 0 or network != "on")
-
-
-def open_wall(
-    mode: Mode, policy: Policy, env: Mapping[str, str], *, readable: Sequence[str] = (), kind: Kind | None = None
-) -> Wall:
-    """The wall for these programs. `required`: one that keeps all it promises, or SandboxUnavailable.
-
-    A wall that this machine can have and that fails to go up is an error in every mode: nothing runs without it then.
-    `kind` asks for one kind and no other. Blocks for some milliseconds.
-    """
-    if mode == "off":
-        return Wall()
-    found, why = best()
-    candidates: list[Kind] = [kind] if kind else ["bwrap", "landlock"] if found == "bwrap" else [found]
-    for candidate in candidates:
-        if candidate == "none":
-            continue
-        from autopilot_runtime.confine.built import KINDS  # not on Windows
-
-        try:
-            wall = KINDS[candidate](policy, env, readable)
-        except OSError as error:
-            why = (*why, f"{candidate}: {error}")
-            continue
-        if mode == "required":
-            _check(wall)
-        return wall
-    if mode == "required" or candidates != ["none"]:
-        what = f"runtime.sandbox.shell: {mode}, but shells cannot be confined: {_list(why)}."
-        raise SandboxUnavailable(f"{what} {_FIX}")
-    return Wall(gaps=why)
-
-
-def _check(wall: Wall) -> None:
-    """A required wall may not show what it promises to hide."""
-    holes = [gap for gap in wall.told.gaps if "can be read" in gap or "can signal" in gap]
-    if holes:
-        wall.close()
-        raise SandboxUnavailable(f"runtime.sandbox.shell: required, but {_list(holes)} ({wall.kind}). {_FIX}")
-
-
-def _list(parts: Sequence[str]) -> str:
-    return "; ".join(parts) or "for a reason nobody told"

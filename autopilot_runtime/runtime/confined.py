@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autopilot_runtime.confine.choice import best, open_wall
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.wall import Kind, Wall, best, has_own_tmp, open_wall
+from autopilot_runtime.confine.wall import Kind, Wall, has_own_tmp
 from autopilot_runtime.runtime.agentfile import AgentFile
 
 _NOT_AROUND = (

@@ -104,9 +104,8 @@ class TerminalPool:
     ) -> ProgramResult:
         """Run one short program in `work_dir`, without a terminal, confined as shells are. `env` adds variables."""
         self._check_usable()
-        self._count += 1
-        marker = f"{self._id}/{self._count}"
-        wall = self._wall if self._wall is not None else await asyncio.to_thread(self._ground)
+        marker = self._next_marker()
+        wall = await self._standing()
         return await run_program(
             argv, cwd=self.work_dir, env={**wall.env(self.env), **(env or {})}, marker=marker, wall=wall,
             timeout=_checked(timeout), stdin=stdin, max_bytes=max_bytes,
@@ -195,18 +194,12 @@ class TerminalPool:
         return fresh, note
 
     async def _open(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
-        if not session_id or len(session_id) > 100 or not session_id.isprintable():
-            raise ToolError("A terminal's name is 1 to 100 printable characters.")
-        if session_id in self._opening:
-            raise ToolError(f"Terminal {session_id!r} is just being opened by another call.")
-        if session_id not in self._terminals and len(self._terminals) + len(self._opening) >= self._most:
-            raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
-        self._count += 1
-        marker = f"{self._id}/{self._count}"
+        self._check_can_open(session_id)
+        marker = self._next_marker()
         others = len(self._opening)
         self._opening.add(session_id)
         try:
-            wall = self._wall if self._wall is not None else await asyncio.to_thread(self._ground)
+            wall = await self._standing()
             cwd = cwd if wall.has_folder(cwd) else self.work_dir
             terminal = self._make(session_id, cwd, shell, marker=marker, wall=wall)
             for _ in range(others):  # a fork takes milliseconds: one a turn of the loop, however many are asked for
@@ -221,6 +214,14 @@ class TerminalPool:
             raise RuntimeClosed("The terminals were closed while a shell was starting.")
         self._terminals[session_id] = terminal
         return terminal
+
+    def _check_can_open(self, session_id: str) -> None:
+        if not session_id or len(session_id) > 100 or not session_id.isprintable():
+            raise ToolError("A terminal's name is 1 to 100 printable characters.")
+        if session_id in self._opening:
+            raise ToolError(f"Terminal {session_id!r} is just being opened by another call.")
+        if session_id not in self._terminals and len(self._terminals) + len(self._opening) >= self._most:
+            raise ToolError(f"{self._most} terminals are open; terminate one first. {self._known()}")
 
     def _make(self, session_id: str, cwd: str, shell: str | None, *, marker: str, wall: Wall) -> Terminal:
         if sys.platform == "win32":
@@ -256,6 +257,15 @@ class TerminalPool:
     def wall(self) -> Wall:
         """What confines the programs; put up now if it is not. Raises SandboxUnavailable where it cannot be had."""
         return self._ground()
+
+    async def _standing(self) -> Wall:
+        """The wall, put up off the event loop if it is not up yet."""
+        return self._wall if self._wall is not None else await asyncio.to_thread(self._ground)
+
+    def _next_marker(self) -> str:
+        """What tells the processes of the next shell or program from those of the others."""
+        self._count += 1
+        return f"{self._id}/{self._count}"
 
     def _ground(self) -> Wall:
         """Make what every terminal needs, once: the private folder (0700, unpredictable), the wall, the guard."""

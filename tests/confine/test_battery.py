@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from autopilot_runtime.confine.choice import open_wall
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.wall import Kind, Wall, open_wall
+from autopilot_runtime.confine.wall import Kind, Wall
 from autopilot_runtime.core.errors import SandboxUnavailable
 from autopilot_runtime.core.protocols import Limits
 from tests.confine import probes
@@ -209,7 +210,7 @@ import os, socket, subprocess, sys
 folder, kind = sys.argv[1:]
 sys.path.insert(0, folder)
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.wall import open_wall
+from autopilot_runtime.confine.choice import open_wall
 
 env = {"PATH": "/usr/bin:/bin", "HOME": folder}
 os.mkdir(f"{folder}/work")
@@ -270,7 +271,7 @@ def test_a_wall_that_fails_to_go_up_lets_nothing_run(
 NO_NETWORKS = """
 import os, socket, subprocess, sys
 from autopilot_runtime.confine.policy import Policy
-from autopilot_runtime.confine.wall import open_wall
+from autopilot_runtime.confine.choice import open_wall
 
 env = {"PATH": "/usr/bin:/bin", "HOME": sys.argv[1]}
 with socket.create_server(("127.0.0.1", 0)) as server:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from autopilot_runtime.confine.choice import best, open_wall
 from autopilot_runtime.confine.policy import Network, Policy
-from autopilot_runtime.confine.wall import Kind, Launch, Wall, best, open_wall
+from autopilot_runtime.confine.wall import Kind, Launch, Wall
 from autopilot_runtime.shell.environ import child_environment
 
 KINDS: tuple[Kind, ...] = ("bwrap", "landlock") if sys.platform == "linux" else ("seatbelt",)

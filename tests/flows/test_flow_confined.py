@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autopilot_runtime import EventType
-from autopilot_runtime.confine.wall import best
+from autopilot_runtime.confine.choice import best
 from tests.confine.walls import PYTHON
 from tests.flows.stage import Stage, act, finish
 

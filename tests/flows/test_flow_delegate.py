@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autopilot_runtime import Decision, EventType
-from autopilot_runtime.confine.wall import best
+from autopilot_runtime.confine.choice import best
 from tests.fake_provider import Status
 from tests.flows.crew import ASK_FIRST, CALL, PRICE, WRITE, calling, helper, told
 from tests.flows.stage import KEY, Stage, act, finish

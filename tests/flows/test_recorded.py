@@ -11,7 +11,7 @@ import pytest
 
 from autopilot_runtime import EventType, Runtime, ScriptedProvider
 from autopilot_runtime.block.parser import parse_reply
-from autopilot_runtime.confine.wall import best
+from autopilot_runtime.confine.choice import best
 
 RECORDED = Path(__file__).with_name("recorded")
 AGENT = """
