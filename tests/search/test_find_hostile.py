@@ -10,7 +10,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.search import child, ripgrep
 from autopilot_runtime.search.child import Clock
 from autopilot_runtime.search.text import Engine, find
+from tests.ordinary import as_an_ordinary_user
 
 ENGINES = ["python", *(["rg"] if ripgrep.locate() else [])]
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,19 +169,6 @@ def test_links_that_go_round_are_not_followed(tmp_path: Path, engine: Engine) ->
     assert paths(tmp_path, "needle", engine, target="a/up") == ["a/x.txt"]
     with pytest.raises(ToolError, match="self"):
         paths(tmp_path, "needle", engine, scope="file", target="self")
-
-
-@contextlib.contextmanager
-def as_an_ordinary_user() -> Iterator[None]:
-    """Root may read everything, so while this lasts we are not root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such users")

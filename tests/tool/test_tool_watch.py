@@ -7,7 +7,6 @@ import os
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.tool.known import Seen
 from autopilot_runtime.tool.watch import Watch, describe
 from autopilot_runtime.tool.workspace import Workspace
+from tests.ordinary import as_an_ordinary_user
 
 
 class Counting(Workspace):
@@ -26,19 +26,6 @@ class Counting(Workspace):
     def peek(self, path: str) -> Seen:
         self.reads += 1
         return super().peek(path)
-
-
-@contextlib.contextmanager
-def as_an_ordinary_user() -> Iterator[None]:
-    """Root may read everything, so while this lasts we are not root."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65_534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture
