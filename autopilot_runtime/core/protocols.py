@@ -150,6 +150,8 @@ class Call:
     kwargs: Mapping[str, Any]
     bare: bool = False
     line: int | None = None
+    # What the block has read of clock and randomness since its last call: given back to it when it is run again.
+    reads: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,7 @@ class BlockResult:
     calls: int = 0
     elapsed: float = 0.0
     dropped_chars: int = 0
+    reads: tuple[Any, ...] = ()  # those after its last call
 
 
 @runtime_checkable
@@ -221,9 +224,20 @@ class Sandbox(Protocol):
         """Bring a worker up; may be called early so that it overlaps with the first model call."""
 
     async def run(
-        self, code: str, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, payloads: int = 0
+        self,
+        code: str,
+        *,
+        tools: Mapping[str, ToolSpec],
+        call: Caller,
+        limits: Limits,
+        payloads: int = 0,
+        reads: Sequence[Any] = (),
     ) -> BlockResult:
-        """Run one block. Cancelling this coroutine kills the worker; the next `run` gets a fresh one."""
+        """Run one block. Cancelling this coroutine kills the worker; the next `run` gets a fresh one.
+
+        `reads` are what clock and randomness gave when this block was run before, in order; when they are used up
+        it reads the real ones.
+        """
         ...
 
     async def close(self) -> None: ...
@@ -234,7 +248,12 @@ class Sandbox(Protocol):
 
 @runtime_checkable
 class SessionStore(Protocol):
-    """The conversation of one session and the runtime's own state beside it."""
+    """The conversation of one session and the runtime's own state beside it.
+
+    A store whose calls wait for a disk or a server says `blocking = True`: they are then made on a thread. One that
+    must be awaited has a coroutine `open()`, which reads the session; its `load` and `extra` then give what was read,
+    and all its other calls are coroutines.
+    """
 
     session_id: str
 
@@ -246,8 +265,14 @@ class SessionStore(Protocol):
     def save(self, messages: list[dict[str, Any]]) -> None:
         """Called when a run has ended, with the whole conversation."""
 
-    def append(self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
-        """Add what one step produced; it is kept when this returns. Costs O(new), never O(history)."""
+    def append(
+        self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None, durable: bool = True
+    ) -> None:
+        """Add what one step produced; it is kept when this returns. Costs O(new), never O(history).
+
+        Keys of `extra` replace what is stored under them, a None removes. With `durable=False` it need only survive
+        the end of this process, not of the machine.
+        """
 
     def extra(self) -> dict[str, Any]: ...
 

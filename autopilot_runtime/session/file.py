@@ -29,6 +29,8 @@ class FileSession:
     after somebody else did, without having loaded that, gets a `SessionConflict`.
     """
 
+    blocking = True
+
     def __init__(
         self,
         session_id: str,
@@ -141,7 +143,9 @@ class FileSession:
         for left in self.folder.glob(f".{self.path.name[:80]}.*.tmp"):
             left.unlink(missing_ok=True)
 
-    def append(self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
+    def append(
+        self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None, durable: bool = True
+    ) -> None:
         """Add what one step produced; it is on disk when this returns. Keys of `extra` replace, a None removes."""
         with self._guard, _told(self.journal_path):
             self.acquire()
@@ -153,7 +157,7 @@ class FileSession:
             if self._journal.size == 0:
                 head = {"version": VERSION, "session_id": self.session_id, "agent_name": self.agent_name}
                 entries.insert(0, {**head, "base": self._known.revision, "at": now})
-            self._journal.add(*entries)
+            self._journal.add(*entries, durable=durable)
             self._steps_size = self._journal.size
             created = self._known.created_at or now
             extra_now = merged(self._known.extra, copy.deepcopy(entries[0 if len(entries) == 1 else 1].get("extra")))

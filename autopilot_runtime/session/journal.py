@@ -109,16 +109,20 @@ class Journal:
             os.ftruncate(self._fd, size)
             self.size = size
 
-    def add(self, *entries: dict[str, Any]) -> None:
-        """Append lines; they are on disk when this returns. On an error the journal is as it was before."""
+    def add(self, *entries: dict[str, Any], durable: bool = True) -> None:
+        """Append lines; they are on disk when this returns. On an error the journal is as it was before.
+
+        With `durable=False` they are in the system's hands: they outlive this process, not a power cut.
+        """
         data = b"".join(line(entry) for entry in entries)
         try:
             os.lseek(self._fd, self.size, os.SEEK_SET)
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
-            os.fsync(self._fd)
-            if not self._named:
+            if durable:
+                os.fsync(self._fd)
+            if durable and not self._named:
                 sync_folder(self.path.parent)
                 self._named = True
         except OSError:

@@ -40,7 +40,9 @@ class InMemorySession:
             self._messages = as_messages(messages)
             self._touch(extra)
 
-    def append(self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
+    def append(
+        self, messages: Sequence[Mapping[str, Any]], *, extra: Mapping[str, Any] | None = None, durable: bool = True
+    ) -> None:
         """Add messages; keys of `extra` replace what is stored under them, a None removes."""
         with self._lock:
             self._messages += as_messages(messages)
