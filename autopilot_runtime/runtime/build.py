@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
-from autopilot_runtime.core.bridge import in_task
+from autopilot_runtime.core.bridge import in_task, in_thread
 from autopilot_runtime.core.errors import MissingKey, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.ids import new_id, slug
@@ -24,6 +24,7 @@ from autopilot_runtime.model.prices import price
 from autopilot_runtime.runtime import confined
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.footprint import Footprint
 from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
@@ -37,6 +38,7 @@ from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.runtime.skills import find_skills
 from autopilot_runtime.runtime.toolbox import fill_registry
+from autopilot_runtime.runtime.undo import undo
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
@@ -107,7 +109,7 @@ class Kit:
         self._callees = fill_registry(self.registry, agent, self.skills, ground.roster, depth=ground.depth)
         self._secrets: set[str] = set()
         self.refresh_secrets()
-        self.inbox = Inbox(session, mask=self._mask, kept=self._message_kept)
+        self.inbox = Inbox(session, mask=self.mask, kept=self._message_kept)
         self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens), inbox=self.inbox)
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=self.protected)
         self.watch = Watch(self.workspace)
@@ -152,7 +154,26 @@ class Kit:
         )
         if mandate is not None:
             run.under(mandate.run, mandate.bounds)
+        else:
+            run.footprint = self._footprint(run)
+        if run.footprint is not None:
+            self.workspace.before_write = run.footprint.before_write
         return run
+
+    def _footprint(self, run: Run) -> Footprint:
+        return Footprint(
+            self.agent.work_dir,
+            run_id=run.id,
+            session_id=self.session.session_id,
+            warn=lambda text: run.scope.emit(EventType.WARNING, message=text),
+            skip=self.own_places,
+        )
+
+    @property
+    def own_places(self) -> tuple[Path, ...]:
+        """Where what we write ourselves is kept: no work of the agent, so undo leaves it alone."""
+        folder = getattr(self.session, "folder", None)
+        return () if folder is None else (folder,)
 
     async def parts(self, run: Run) -> Parts:
         """What this run works with. The sandbox comes up while the model thinks."""
@@ -237,6 +258,27 @@ class Kit:
         helper.add_done_callback(self._helpers.discard)
         return await in_task(helper)
 
+    async def end_footprint(self, run: Run, *, hurry: bool) -> None:
+        """See what the run did to files. That of a sub-agent belongs to its caller, which is not at its end."""
+        if run.footprint is not None and run.caller is None:
+            await run.footprint.end(hurry=hurry)
+
+    async def undo(self, run_id: str | None, *, force: bool) -> list[str]:
+        """Undo a run, and tell it; the model hears of it with its next task."""
+        done = await in_thread(
+            undo,
+            self.agent.work_dir,
+            run_id,
+            session=self.session.session_id,
+            force=force,
+            skip=self.own_places,
+        )
+        self.watch.expect(done.paths)
+        self.scope.emit(
+            EventType.FILES_RESTORED, undone=done.run, undo_id=done.id, files=list(done.paths), left=list(done.left)
+        )
+        return list(done.paths)
+
     async def end_run(self) -> None:
         """Let go of what lives only for a run."""
         sandbox, self._sandbox = self._sandbox, None
@@ -275,9 +317,10 @@ class Kit:
         missing = [] if os.environ.get(REPLAY, "").strip() else self.agent.missing_keys(os.environ)
         if missing:
             raise MissingKey("\n".join(missing))
-        return connect(self.agent.model_settings(), self._mask, agent=slug(self.agent.name), volatile=self._volatile)
+        return connect(self.agent.model_settings(), self.mask, agent=slug(self.agent.name), volatile=self._volatile)
 
-    def _mask(self, text: str) -> str:
+    def mask(self, text: str) -> str:
+        """The text without secrets."""
         return self.stream.redactor.mask(text)
 
     def _volatile(self, text: str) -> str:

@@ -21,7 +21,7 @@ from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.bounds import Bounds
-from autopilot_runtime.tool.context import PayloadQueue, ToolContext
+from autopilot_runtime.tool.context import PayloadQueue, ToolContext, nothing_to_do
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
 from autopilot_runtime.tool.registry import ToolRegistry
@@ -101,6 +101,8 @@ class Desk:
         begun = time.monotonic()
         self._emitted.clear()
         try:
+            if tool.effect == "run":
+                await self._run.before_program()
             outcome = self._outcome(await self._invoke(tool, context, arguments))
         except asyncio.CancelledError:
             self._done(tool, scope, Outcome(error="stopped"), begun=begun)
@@ -179,6 +181,7 @@ class Desk:
             on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
             on_ask=lambda question: self._at_rest(self._ask(question, scope)),
             open_terminals=self._terminals,
+            before_program=nothing_to_do if tool.effect == "read" else self._run.before_program,
             agents=tool.agents,
             run_agent=lambda agent, task, bounds: self._at_rest(
                 self._delegate(self._run, scope, tool, agent, task, bounds)

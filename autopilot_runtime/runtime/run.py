@@ -11,6 +11,7 @@ from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, RunStatus, Usage
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.footprint import Footprint
 from autopilot_runtime.runtime.hearing import Hearing
 from autopilot_runtime.tool.bounds import Bounds
 from autopilot_runtime.tool.watch import Notice
@@ -61,6 +62,7 @@ class Run:
     unused: Sequence[str] = ()  # payload blocks of the last reply that nobody took
     noticed: list[Notice] = field(default_factory=list)  # by others, in files the agent knows
     state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
+    footprint: Footprint | None = None  # what it does to files; a sub-agent's is its caller's
     caller: Run | None = None  # of a sub-agent: what this run spends and changes, its caller does
     spent_usd: float = 0.0  # as far as prices are known: a model without one must not end the limit for the others
     tokens: int = 0  # input and output, as far as they are known
@@ -127,7 +129,7 @@ class Run:
 
     def under(self, caller: Run, bounds: Bounds) -> None:
         """Become the run of a sub-agent: nothing it may use is more than `bounds`."""
-        self.caller = caller
+        self.caller, self.footprint = caller, caller.footprint
         least = bounds.within(Bounds(self.max_steps, self.max_cost_usd, self.max_tokens, self.timeout_s))
         self.max_steps = least.steps or self.max_steps
         self.max_cost_usd, self.max_tokens, self.timeout_s = least.cost_usd, least.tokens, least.seconds
@@ -155,6 +157,11 @@ class Run:
         self.spent_usd += usage.cost_usd or 0.0
         self.tokens += _size(usage)
         return self if self.caller is None else self.caller._charge(usage)
+
+    async def before_program(self) -> None:
+        """A program is about to run, and may change anything."""
+        if self.footprint is not None:
+            await self.footprint.before_program()
 
     def changed(self, path: str) -> None:
         """A file was changed, on behalf of the caller, too."""

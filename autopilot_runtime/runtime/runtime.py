@@ -152,6 +152,8 @@ class AsyncRuntime:
         kit.refresh_secrets()
         self._loop = kit.hooks.loop = asyncio.get_running_loop()
         run = kit.new_run(resumed=task is None)
+        if run.footprint is not None and task is not None:
+            run.footprint.task = kit.mask(task)
         if task is None:
             run.scope.emit(EventType.RESUMED, run=self.last.run_id if self.last else "")
         else:
@@ -204,6 +206,7 @@ class AsyncRuntime:
         self.last = run.result(ending)
         if ending.status == "aborted":
             self._kit.stop_children()
+        await self._kit.end_footprint(run, hurry=ending.status == "aborted")
         try:
             await self._kit.end_run()
         except (SessionError, OSError) as error:
@@ -241,6 +244,22 @@ class AsyncRuntime:
     def answer(self, request_id: str, value: Any) -> None:
         """Settle a question or permission that waits."""
         self._kit.questions.answer(request_id, value)
+
+    async def undo(self, run_id: str | None = None, *, force: bool = False) -> list[str]:
+        """Put back every file that a run changed (the newest one, if none is named) as it was before it.
+
+        Gives the paths. What somebody else changed since is an `EditConflict`, and nothing is undone, unless `force`.
+        An undo can be undone: its id is in the event FILES_RESTORED.
+        """
+        self._usable()
+        if self._busy:
+            raise RunInProgress("undo() while a run is in progress: abort() it, or wait for its end.")
+        self._busy, self._over = True, asyncio.Event()
+        try:
+            return await self._kit.undo(run_id, force=force)
+        finally:
+            self._busy = False
+            self._over.set()
 
     def abort(self) -> None:
         """Stop the run in progress (within a second), or the next one when none is. Thread-safe."""

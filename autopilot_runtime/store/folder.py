@@ -80,7 +80,7 @@ class Folder:
 
     def readlink(self, name: str) -> bytes:
         """Where a link leads."""
-        return os.fsencode(os.readlink(self.spell(name), dir_fd=self.fd))  # noqa: PTH115
+        return os.fsencode(os.readlink(self.spell(name), dir_fd=self.fd))
 
     def symlink(self, target: bytes, name: str) -> None:
         """Make a link."""

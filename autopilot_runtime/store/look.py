@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
-from autopilot_runtime.store.folder import READ, Folder
+from autopilot_runtime.store.folder import READ, Folder, open_below, split
 from autopilot_runtime.store.objects import Store, digest_of
 from autopilot_runtime.store.rules import SCRATCH, Rules
 from autopilot_runtime.store.stamps import STAMP_SIZE, UNSURE, Row, clock, pack, settled
-from autopilot_runtime.store.tree import HEAD_SIZE, State, encode
+from autopilot_runtime.store.tree import HEAD_SIZE, State, bare, encode
 
 MAX_DEPTH = 200
 _BATCH = 16 << 20
@@ -22,11 +22,18 @@ _TRIES = 5
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
+class Stopped(StoreError):
+    """A look was ended by whoever asked for it."""
+
+
 class Look:
     """One pass over a folder. `rows` is what the next one will be compared with."""
 
-    def __init__(self, store: Store, root: Path, rules: Rules, before: Mapping[bytes, Row]) -> None:
+    def __init__(
+        self, store: Store, root: Path, rules: Rules, before: Mapping[bytes, Row], stopped: Callable[[], bool]
+    ) -> None:
         self._store = store
+        self._stopped = stopped
         self._root = root
         self._rules = rules
         self._before = before
@@ -63,6 +70,8 @@ class Look:
 
     def _folder(self, folder: Folder, path: bytes, depth: int) -> bytes | None:
         """The tree of one folder; None when it is left out with all it holds."""
+        if self._stopped():
+            raise Stopped(f"The look at {self._root} was stopped.")
         began = clock()
         names: list[str] = []
         infos: list[os.stat_result] = []
@@ -192,6 +201,28 @@ class Look:
             info, now = after, clock()
         # Written to all the time: what was read is what is kept, and it is looked at again.
         return UNSURE, State("file", stat.S_IMODE(info.st_mode), len(data), self._hold(data))
+
+
+def look_at(store: Store, root: Folder, path: bytes, *, max_file: int) -> State | None:
+    """How one path below an open folder is now, with its content kept; None where there is nothing."""
+    *above, name = split(path)
+    try:
+        with open_below(root, above) as folder:
+            info = folder.stat(name)
+            if info is None:
+                return None
+            if stat.S_ISDIR(info.st_mode):
+                return bare(stat.S_IMODE(info.st_mode))
+            if stat.S_ISLNK(info.st_mode):
+                return State("link", 0, info.st_size, store.put(folder.readlink(name)))
+            if not stat.S_ISREG(info.st_mode) or info.st_size > max_file:
+                return _left(b"%d %d %d" % (info.st_mode, info.st_size, info.st_mtime_ns))
+            data, after = read_file(folder, name, max_file)
+            return State("file", stat.S_IMODE(after.st_mode), len(data), store.put(data))
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise StoreError(f"{os.fsdecode(path)} cannot be looked at: {error.strerror or error}.") from error
 
 
 def read_file(folder: Folder, name: str, limit: int) -> tuple[bytes, os.stat_result]:

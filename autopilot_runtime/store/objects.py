@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from autopilot_runtime.core.errors import ObjectDamaged, StoreError
-from autopilot_runtime.store.schema import connect, translated
+from autopilot_runtime.core.errors import ObjectDamaged
+from autopilot_runtime.store.schema import connect, set_durable, translated
 
 _WORTH_PACKING = 200  # bytes; below this, a row costs more than packing saves
 _SAMPLE = 32 << 10
@@ -40,6 +41,7 @@ class Store:
         self.clock = clock
         self._lock = threading.RLock()
         self._depth = 0
+        self.durable = self._is_durable = durable
         self._link = connect(self.path, durable=durable)
 
     def close(self) -> None:
@@ -56,10 +58,14 @@ class Store:
     # ------------------------------------------------------------ one at a time, all or nothing
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, durable: bool | None = None) -> Iterator[sqlite3.Connection]:
         """All that is written inside is kept, or nothing of it. One inside another is a part of that."""
         with self._lock, self._told():
             if self._depth == 0:
+                wanted = self.durable if durable is None else durable
+                if wanted != self._is_durable:
+                    set_durable(self._link, wanted)
+                    self._is_durable = wanted
                 self._link.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
@@ -81,7 +87,7 @@ class Store:
                 self._link.execute("ROLLBACK")
             raise
 
-    def rows(self, question: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+    def rows(self, question: str, values: Sequence[object] = ()) -> list[Any]:
         """What the tables say."""
         with self._lock, self._told():
             return self._link.execute(question, values).fetchall()
@@ -96,7 +102,7 @@ class Store:
     @property
     def generation(self) -> int:
         """Counts how often objects have been thrown away: while it stays, what was there is there."""
-        return int(str(self.rows("SELECT value FROM meta WHERE name = 'generation'")[0][0]))
+        return int(self.rows("SELECT value FROM meta WHERE name = 'generation'")[0][0])
 
     # ------------------------------------------------------------ contents
 
@@ -120,7 +126,8 @@ class Store:
         for at in range(0, len(asked), _ASKED_AT_ONCE):
             some = asked[at : at + _ASKED_AT_ONCE]
             marks = ",".join("?" * len(some))
-            found.update(bytes(row[0]) for row in self.rows(f"SELECT digest FROM objects WHERE digest IN ({marks})", some))  # type: ignore[call-overload]
+            rows = self.rows(f"SELECT digest FROM objects WHERE digest IN ({marks})", some)
+            found.update(row[0] for row in rows)
         return found
 
     def has(self, digest: bytes) -> bool:
@@ -131,6 +138,20 @@ class Store:
         """The content of that digest, checked; `ObjectDamaged` when it is gone or is not what was put in."""
         with self._lock, self._told():
             row = self._link.execute("SELECT size, packed, data FROM objects WHERE digest = ?", (digest,)).fetchone()
+        return self._checked(digest, row)
+
+    def get_all(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The contents of some digests, checked like one."""
+        found: dict[bytes, tuple[int, int, bytes]] = {}
+        with self._lock, self._told():
+            for at in range(0, len(digests), _ASKED_AT_ONCE):
+                some = digests[at : at + _ASKED_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                question = f"SELECT digest, size, packed, data FROM objects WHERE digest IN ({marks})"
+                found.update((row[0], row[1:]) for row in self._link.execute(question, some))
+        return {digest: self._checked(digest, found.get(digest)) for digest in digests}
+
+    def _checked(self, digest: bytes, row: tuple[int, int, bytes] | None) -> bytes:
         if row is None:
             raise ObjectDamaged(f"The content store {self.path} has no object {digest.hex()}; it cannot be restored.")
         data = unpacked(*row)
@@ -177,6 +198,3 @@ def unpacked(size: int, packed: int, data: bytes) -> bytes | None:
     except zlib.error:
         return None
     return whole if machine.eof or size == 0 else None
-
-
-__all__ = ["ObjectDamaged", "Store", "StoreError", "digest_of", "unpacked"]

@@ -41,7 +41,9 @@ class Placer:
                 self._put(path, aside, staged.get(path))
             self._finish()
         except OSError as error:
-            raise StoreError(f"Restoring stopped at {error.filename or self._root.path}: {error.strerror}.") from error
+            raise StoreError(
+                f"Restoring stopped at {error.filename or self._root.path}: {error.strerror}."
+            ) from error
         finally:
             self._leave()
         return stay
@@ -213,12 +215,14 @@ def _carry(aside: Folder, staged: str, folder: Folder, name: str, wanted: State)
         if wanted.kind == "link":
             folder.symlink(aside.readlink(staged), temp)
         else:
-            with os.fdopen(aside.open(staged, READ), "rb") as source:
-                with os.fdopen(folder.open(temp, CREATE), "wb") as target:
-                    target.write(source.read())
-                    target.flush()
-                    os.fchmod(target.fileno(), wanted.mode)
-                    os.fsync(target.fileno())
+            with (
+                os.fdopen(aside.open(staged, READ), "rb") as source,
+                os.fdopen(folder.open(temp, CREATE), "wb") as target,
+            ):
+                target.write(source.read())
+                target.flush()
+                os.fchmod(target.fileno(), wanted.mode)
+                os.fsync(target.fileno())
         folder.take(folder, temp, name)
         aside.unlink(staged)
     except BaseException:

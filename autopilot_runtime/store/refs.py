@@ -47,20 +47,21 @@ def current(store: Store, name: str) -> Ref | None:
 def history(store: Store, name: str, *, limit: int = -1) -> list[Ref]:
     """Where `name` has pointed, newest first."""
     question = "SELECT name, digest, kind, note, at FROM refs WHERE name = ? ORDER BY id DESC LIMIT ?"
-    return [Ref(*row) for row in store.rows(question, (name, limit))]  # type: ignore[arg-type]
+    return [Ref(*row) for row in store.rows(question, (name, limit))]
 
 
 def names(store: Store, prefix: str = "") -> list[str]:
     """The names that begin so."""
     question = "SELECT DISTINCT name FROM refs WHERE substr(name, 1, ?) = ? ORDER BY name"
-    return [str(row[0]) for row in store.rows(question, (len(prefix), prefix))]
+    return [row[0] for row in store.rows(question, (len(prefix), prefix))]
 
 
 def drop(store: Store, name: str, *, keep: int = 0) -> None:
     """Forget a name, or all but the newest `keep` places it pointed to."""
     with store.transaction() as link:
         link.execute(
-            "DELETE FROM refs WHERE name = ? AND id NOT IN (SELECT id FROM refs WHERE name = ? ORDER BY id DESC LIMIT ?)",
+            "DELETE FROM refs WHERE name = ? AND id NOT IN "
+            "(SELECT id FROM refs WHERE name = ? ORDER BY id DESC LIMIT ?)",
             (name, name, keep),
         )
 

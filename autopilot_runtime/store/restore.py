@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
@@ -16,6 +16,7 @@ from autopilot_runtime.store.rules import EVERYTHING, SCRATCH, Rules
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.tree import State, difference
 
+_AT_ONCE = 16 << 20
 Wanted = Mapping[bytes, State | None]
 
 
@@ -72,18 +73,34 @@ def _root(path: str | os.PathLike[str]) -> Folder:
 def _stage(store: Store, aside: Folder, contents: Mapping[bytes, State], *, durable: bool) -> dict[bytes, str]:
     """Write every content that is needed; gives its name aside by the path it is for."""
     staged: dict[bytes, str] = {}
-    for number, (path, state) in enumerate(contents.items()):
-        data, name = store.get(state.digest), str(number)
-        try:
-            if state.kind == "link":
-                aside.symlink(data, name)
-            else:
-                _write(aside, name, data, state.mode, durable=durable)
-        except OSError as error:
-            shown = os.fsdecode(path)
-            raise StoreError(f"{shown} cannot be restored: {error.strerror or error}. Nothing was changed.") from error
-        staged[path] = name
+    for some in _batches(contents):
+        data = store.get_all(list({state.digest for state in some.values()}))
+        for path, state in some.items():
+            name = str(len(staged))
+            try:
+                if state.kind == "link":
+                    aside.symlink(data[state.digest], name)
+                else:
+                    _write(aside, name, data[state.digest], state.mode, durable=durable)
+            except OSError as error:
+                shown, why = os.fsdecode(path), error.strerror or error
+                raise StoreError(f"{shown} cannot be restored: {why}. Nothing was changed.") from error
+            staged[path] = name
     return staged
+
+
+def _batches(contents: Mapping[bytes, State]) -> Iterator[dict[bytes, State]]:
+    """The same in portions that fit into memory."""
+    some: dict[bytes, State] = {}
+    size = 0
+    for path, state in contents.items():
+        if some and (size + state.size > _AT_ONCE or len(some) >= 200):
+            yield some
+            some, size = {}, 0
+        some[path] = state
+        size += state.size
+    if some:
+        yield some
 
 
 def _write(aside: Folder, name: str, data: bytes, mode: int, *, durable: bool) -> None:

@@ -12,7 +12,8 @@ _VERSION = 1
 _SECONDS = 30.0  # to wait for another process; nobody writes for longer than a batch takes
 _TABLES = """
 CREATE TABLE IF NOT EXISTS objects (
-    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, packed INTEGER NOT NULL, data BLOB NOT NULL
+    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, packed INTEGER NOT NULL,
+    data BLOB NOT NULL
 );
 CREATE TABLE IF NOT EXISTS refs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, digest BLOB NOT NULL, kind TEXT NOT NULL,
@@ -58,8 +59,7 @@ def _set_up(link: sqlite3.Connection, path: Path, *, durable: bool) -> None:
         version = link.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             raise StoreError(f"{path} was written by a newer release (store version {version}); update this one.")
-        # FULL: what was acknowledged survives a power cut. With NORMAL, only a crash of the process.
-        link.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        set_durable(link, durable)
         link.execute("PRAGMA cache_size = -16000")
         if version < _VERSION:
             link.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -71,6 +71,11 @@ def _set_up(link: sqlite3.Connection, path: Path, *, durable: bool) -> None:
             link.execute("COMMIT")
     except sqlite3.Error as error:
         raise translated(error, path) from error
+
+
+def set_durable(link: sqlite3.Connection, durable: bool) -> None:
+    """FULL: what was acknowledged survives a power cut. With NORMAL, only the end of the process."""
+    link.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
 
 
 def translated(error: Exception, path: Path) -> StoreError:

@@ -36,12 +36,12 @@ class Snapshotter:
         self.rules = rules
         self._stamps = Stamps(store, os.fsencode(self.root))
 
-    def take(self, keep: Callable[[bytes], object] | None = None) -> Snapshot:
+    def take(self, keep: Callable[[bytes], object] | None = None, *, stopped: Callable[[], bool] = bool) -> Snapshot:
         """The folder as it is now. `keep(tree)` is called in the transaction that makes it complete: point or pin
-        there, or the contents are thrown away with the next `collect`."""
+        there, or the contents are thrown away with the next `collect`. `stopped` is asked now and then."""
         for _ in range(_TRIES):
             self._stamps.load()
-            look = Look(self.store, self.root, self.rules, self._stamps.rows)
+            look = Look(self.store, self.root, self.rules, self._stamps.rows, stopped)
             tree = look.everything()
             with self.store.transaction():
                 look.write()

@@ -66,7 +66,7 @@ class Stamps:
             return
         question = "SELECT folder, names, stamps, heads, folders, tree FROM stats WHERE root = ?"
         found = self._store.rows(question, (self._root,))
-        self.rows = {row[0]: Row(*row[1:]) for row in found}  # type: ignore[misc, arg-type]
+        self.rows = {row[0]: Row(*row[1:]) for row in found}
         self.generation = generation
 
     def save(self, rows: dict[bytes, Row]) -> None:

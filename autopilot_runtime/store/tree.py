@@ -70,6 +70,17 @@ def entries(store: Store, tree: bytes) -> dict[bytes, State]:
     return found
 
 
+def find(store: Store, tree: bytes, path: bytes) -> State | None:
+    """What the folder with this tree holds at a path."""
+    *above, name = path.split(b"/")
+    for part in above:
+        state = entries(store, tree).get(part)
+        if state is None or state.kind != "folder":
+            return None
+        tree = state.digest
+    return entries(store, tree).get(name)
+
+
 def walk(store: Store, tree: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, State]]:
     """Everything below a folder with its path, folders before what they hold."""
     for name, state in entries(store, tree).items():

@@ -27,11 +27,10 @@ def check(store: Store) -> list[Fault]:
         "SELECT id, digest, size, packed, data FROM objects WHERE id > ? ORDER BY id LIMIT 100", (after,)
     ):
         for number, digest, size, packed, data in rows:
-            assert isinstance(digest, bytes) and isinstance(data, bytes)
-            whole = unpacked(int(str(size)), int(str(packed)), data)
+            whole = unpacked(size, packed, data)
             if whole is None or digest_of(whole) != digest:
                 faults.append(Fault(digest, "damaged", reached.get(digest, "")))
-            after = int(str(number))
+            after = number
     return faults
 
 
@@ -58,9 +57,7 @@ def _reached(store: Store, *, strict: bool) -> tuple[dict[bytes, str], dict[byte
     broken: dict[bytes, str] = {}
     trees: set[bytes] = set()  # apart: a file may hold the bytes of a tree
     roots = store.rows("SELECT digest, kind, name FROM refs UNION SELECT digest, kind, owner FROM pins")
-    for digest, kind, owner in roots:
-        assert isinstance(digest, bytes)
-        name = str(owner)
+    for digest, kind, name in roots:
         if not store.has(digest):
             broken[digest] = name
         elif kind == "tree":
