@@ -117,11 +117,12 @@ class RunLog:
     def begin(
         self, run: str, session: str, *, task: str, at: float, status: Status = "open", undoes: str = ""
     ) -> None:
-        """A run that is about to change something, of this process."""
+        """A run of this process is about to change something, for the first time or since it was taken up again."""
         with self.store.transaction() as link:
             link.execute(
-                "INSERT OR IGNORE INTO runs (id, session, task, begun, status, owner, undoes, work_dir) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO runs (id, session, task, begun, status, owner, undoes, work_dir) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "status = excluded.status, owner = excluded.owner, ended = NULL, undone_by = ''",
                 (run, session, task, at, status, this_process(), undoes, self.work_dir),
             )
 
@@ -134,9 +135,12 @@ class RunLog:
     def record(self, run: str, touched: Iterable[Touched], *, durable: bool | None = None) -> None:
         """What it did to these paths; what was before is kept. A path recorded again only gets its new state."""
         listed = list(touched)
+        question = (
+            "INSERT INTO run_paths VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, path) DO UPDATE SET now = excluded.now"
+        )
         with self.store.transaction(durable=durable) as link:
             link.executemany(
-                "INSERT INTO run_paths VALUES (?, ?, ?, ?, ?) ON CONFLICT (run, path) DO UPDATE SET now = excluded.now",
+                question,
                 [(run, t.path, t.was and t.was.head, t.now and t.now.head, t.by_tool) for t in listed],
             )
             self.hold(run, [one.was for one in listed])
