@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, is_alive
@@ -15,17 +16,26 @@ from autopilot_runtime.store.tree import State, difference
 Look = Callable[[], bytes]  # a snapshot of the folder as it is now
 
 
-def recover(log: RunLog, look: Look) -> list[Entry]:
-    """Bring the log up to date. Gives the runs that other processes, or this one, are still at."""
-    at_work = []
+@dataclass(slots=True)
+class Recovered:
+    """What was found: runs that a process is still at, and undos that were finished just now."""
+
+    at_work: list[Entry] = field(default_factory=list)
+    finished: list[Entry] = field(default_factory=list)
+
+
+def recover(log: RunLog, look: Look) -> Recovered:
+    """Bring the log up to date."""
+    found = Recovered()
     for entry in log.entries():
         if entry.status == "unseen" or (entry.status == "open" and not is_alive(entry.owner)):
             _close(log, entry, look)
         elif entry.status == "restoring" and not is_alive(entry.owner):
             _finish(log, entry)
+            found.finished.append(entry)
         elif entry.status in ("open", "restoring"):
-            at_work.append(entry)
-    return at_work
+            found.at_work.append(entry)
+    return found
 
 
 def record_difference(log: RunLog, run: str, before: bytes, after: bytes) -> None:

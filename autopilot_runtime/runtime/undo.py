@@ -57,7 +57,9 @@ def undo(
         raise SetupError(f"There is nothing to undo in {work_dir}: no run has changed files there.")
     log = RunLog(work_dir)
     try:
-        _ready(log, skip, force=force)
+        done = _ready(log, skip, force=force)
+        if done is not None and run in (None, done.run):
+            return done  # what was asked for once, and cut off
         entry = _chosen(log, run, session)
         return _undo(log, entry, force=force)
     finally:
@@ -84,15 +86,19 @@ def _can_be(entry: Entry) -> bool:
     return not entry.undone_by and entry.status in ("done", "unseen")
 
 
-def _ready(log: RunLog, skip: Iterable[str | os.PathLike[str]], *, force: bool) -> None:
+def _ready(log: RunLog, skip: Iterable[str | os.PathLike[str]], *, force: bool) -> Undone | None:
     """Finish what killed processes left; refuse while another one is at work here."""
 
     def look() -> bytes:
         return Snapshotter(log.store, log.work_dir, rules_for(log.work_dir, skip)).take().tree
 
-    at_work = recover(log, look)
-    if at_work and not force:
-        raise RunInProgress(f"A run is at work in {log.work_dir} ({at_work[0].id}); undo when it has ended.")
+    found = recover(log, look)
+    if found.at_work and not force:
+        raise RunInProgress(f"A run is at work in {log.work_dir} ({found.at_work[0].id}); undo when it has ended.")
+    if not found.finished:
+        return None
+    last = found.finished[-1]
+    return Undone(last.id, last.undoes, tuple(shown(one.path) for one in log.touched(last.id)))
 
 
 def _chosen(log: RunLog, run: str | None, session: str | None) -> Entry:
