@@ -45,7 +45,7 @@ class Sites:
         for path, state in wanted.items():
             if _is_outside(path):
                 # Written aside in the nearest folder that is there: the root of a machine is not for that.
-                near = _nearest(shown(path))
+                near = _nearest(path, wanted)
                 outside.setdefault(near, {})[os.fsencode(os.path.relpath(shown(path), near))] = state
         for near, some in outside.items():
             stay += [os.fsencode(os.path.join(near, shown(one))) for one in restore(self._store, near, some)]  # noqa: PTH118
@@ -79,8 +79,9 @@ def _anchored(path: bytes) -> tuple[str, bytes]:
     return anchor, path[len(os.fsencode(anchor)) :]
 
 
-def _nearest(path: str) -> str:
+def _nearest(path: bytes, wanted: Mapping[bytes, State | None]) -> str:
+    """The innermost folder above a path that is there, and stays."""
     above = os.path.dirname(path)  # noqa: PTH120
-    while not os.path.isdir(above):  # noqa: PTH112
+    while above in wanted or not os.path.isdir(above):  # noqa: PTH112
         above = os.path.dirname(above)  # noqa: PTH120
-    return above
+    return shown(above)

@@ -12,7 +12,10 @@ import pytest
 from autopilot_runtime import EventType, RunInProgress, SetupError
 from autopilot_runtime.core.errors import EditConflict
 from autopilot_runtime.runtime.runlog import store_path
+from tests.flows.crew import calling, helper
 from tests.flows.stage import Gate, Stage, act, finish
+from tests.running import wait_for
+from tests.store.trees import picture
 
 FILES = ["read_file", "write_file"]
 SHELL = ["read_file", "write_file", "execute"]
@@ -24,21 +27,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of one's own: what is kept for undo lies there."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-def picture(folder: Path) -> dict[str, object]:
-    """Everything in a folder: bytes, modes, links, empty folders."""
-    found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        info = path.lstat()
-        name = os.fspath(path.relative_to(folder))
-        if stat.S_ISLNK(info.st_mode):
-            found[name] = os.readlink(path)
-        elif stat.S_ISDIR(info.st_mode):
-            found[name] = stat.S_IMODE(info.st_mode)
-        else:
-            found[name] = (stat.S_IMODE(info.st_mode), path.read_bytes())
-    return found
 
 
 def plant(work: Path) -> None:
@@ -170,10 +158,9 @@ async def test_the_model_hears_of_an_undo(stage: Stage) -> None:
 async def test_an_aborted_run_can_be_undone(stage: Stage) -> None:
     (stage.work / "a.txt").write_text("one\n")
     before = picture(stage.work)
-    stage.open(act("execute('main', 'echo two > a.txt; sleep 100', timeout=100)"), tools=SHELL, options=BYPASS)
+    stage.open(act("execute('main', 'echo two > a.txt; sleep 97.31', timeout=100)"), tools=SHELL, options=BYPASS)
     work = stage.begin()
-    while (stage.work / "a.txt").read_text() == "one\n":
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(wait_for, "sleep 97.31")
     stage.rt.abort()
     await work
     assert stage.status == "aborted"
@@ -190,3 +177,21 @@ async def test_without_a_place_to_keep_things_runs_go_on(stage: Stage, home: Pat
     assert stage.status == "completed" and (stage.work / "b.txt").exists()
     said = [event.message for event in stage.of(EventType.WARNING) if "undone" in event.message]
     assert len(said) == 1
+
+
+async def test_what_a_sub_agent_did_is_undone_with_its_callers_run(stage: Stage) -> None:
+    (stage.work / "b.txt").write_text("old\n")
+    helper(stage, act("write_file('a.txt')\nexecute('main', 'echo new > b.txt')", "x"), finish(), tools=SHELL)
+    code = "delegate('helper', 'Write')\nwrite_file('c.txt')"
+    stage.open(act(code, "x"), finish(), tools=[calling(), *SHELL], options=BYPASS)
+    await stage.run()
+    assert await stage.do(stage.rt.undo) == ["a.txt", "b.txt", "c.txt"]
+    assert picture(stage.work) == {"b.txt": (0o644, b"old\n")}
+
+
+async def test_the_sessions_own_files_are_no_work_of_the_agent(stage: Stage) -> None:
+    options = {**BYPASS, "session": "file", "session_dir": stage.work / "kept"}
+    stage.open(act("execute('main', 'echo x > a')"), finish(), tools=SHELL, options=options)
+    await stage.run()
+    assert await stage.do(stage.rt.undo) == ["a"]
+    assert list((stage.work / "kept").iterdir())

@@ -10,7 +10,6 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from trees import picture, plant
 
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.store import refs
@@ -18,6 +17,7 @@ from autopilot_runtime.store.objects import Store
 from autopilot_runtime.store.restore import restore_tree
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.upkeep import check, collect
+from tests.store.trees import picture, plant
 
 ROOT = Path(__file__).parents[2]
 

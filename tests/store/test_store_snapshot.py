@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trees import picture, plant
 
 from autopilot_runtime.core.errors import ObjectDamaged, StoreError
 from autopilot_runtime.store import refs
@@ -25,6 +24,7 @@ from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.tree import State, bare, difference, encode, find, walk
 from autopilot_runtime.store.upkeep import check, collect
 from tests.ordinary import as_an_ordinary_user
+from tests.store.trees import picture, plant
 
 
 @pytest.fixture
@@ -61,19 +61,19 @@ FOLDERS = st.recursive(
 )
 
 
-def make(folder: bytes, content: dict[bytes, Any]) -> None:
-    os.makedirs(folder, exist_ok=True)
+def make(folder: Path, content: dict[bytes, Any]) -> None:
+    """Such a folder on the disk."""
+    folder.mkdir(exist_ok=True)
     for name, one in content.items():
-        path = os.path.join(folder, name)
+        path = folder / os.fsdecode(name)
         if isinstance(one, dict):
             make(path, one)
-            os.chmod(path, 0o700 | len(one) & 0o77)
+            path.chmod(0o700 | len(one) & 0o77)
         elif one[0] == "link":
-            os.symlink(one[1], path)
+            path.symlink_to(os.fsdecode(one[1]))
         else:
-            with open(path, "wb") as file:
-                file.write(one[1])
-            os.chmod(path, one[2])
+            path.write_bytes(one[1])
+            path.chmod(one[2])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -82,8 +82,8 @@ def test_any_folder_becomes_any_other(
     tmp_path_factory: pytest.TempPathFactory, first: dict[bytes, Any], second: dict[bytes, Any]
 ) -> None:
     base = tmp_path_factory.mktemp("t")
-    make(os.fsencode(base / "one"), first)
-    make(os.fsencode(base / "two"), second)
+    make(base / "one", first)
+    make(base / "two", second)
     with Store(base / "store.db", durable=False) as store:
         one, two = (Snapshotter(store, base / name).take().tree for name in ("one", "two"))
         restore_tree(store, base / "one", two, durable=False)

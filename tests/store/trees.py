@@ -7,22 +7,19 @@ import stat
 from pathlib import Path
 
 
-def picture(folder: Path) -> dict[bytes, object]:
+def picture(folder: Path) -> dict[str, object]:
     """Everything in a folder: bytes, modes, links, empty folders."""
-    found: dict[bytes, object] = {}
-    root = os.fsencode(folder)
-    for above, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = os.path.join(above, name)
-            info = os.lstat(path)
-            key = os.path.relpath(path, root)
-            if stat.S_ISLNK(info.st_mode):
-                found[key] = ("link", os.readlink(path))
-            elif stat.S_ISDIR(info.st_mode):
-                found[key] = ("folder", stat.S_IMODE(info.st_mode))
-            else:
-                found[key] = (stat.S_IMODE(info.st_mode), Path(os.fsdecode(path)).read_bytes())
-    return found
+    return {os.fspath(path.relative_to(folder)): state(path) for path in folder.rglob("*")}
+
+
+def state(path: Path) -> object:
+    """All that is to be kept of one path."""
+    info = path.lstat()
+    if stat.S_ISLNK(info.st_mode):
+        return "link", os.fsencode(path.readlink())
+    if stat.S_ISDIR(info.st_mode):
+        return "folder", stat.S_IMODE(info.st_mode)
+    return stat.S_IMODE(info.st_mode), path.read_bytes()
 
 
 def plant(folder: Path) -> None:
