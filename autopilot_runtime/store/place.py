@@ -29,10 +29,6 @@ class Placer:
             if state is not None and state.kind == "left":
                 raise StoreError(f"{os.fsdecode(path)} cannot be restored: its content was not kept.")
 
-    def contents(self) -> dict[bytes, State]:
-        """The files and links among them, in an order in which neighbours stand together."""
-        return {p: s for p, s in sorted(self._wanted.items()) if s is not None and s.kind in ("file", "link")}
-
     def apply(self, aside: Folder, staged: Mapping[bytes, str]) -> list[bytes]:
         """Change the files. Gives the folders that had to stay."""
         try:
@@ -81,7 +77,7 @@ class Placer:
             if wanted.kind == "folder":
                 if now is None:
                     self._usable(folder, path)
-                    folder.mkdir(name)
+                    folder.mkdir(name) if staged is None else folder.take(aside, staged, name)
                 self._modes[path] = wanted.mode
                 return
             assert staged is not None

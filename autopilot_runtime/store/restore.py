@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
-from autopilot_runtime.store.folder import CREATE, Folder
+from autopilot_runtime.store.folder import Folder
 from autopilot_runtime.store.objects import Store
 from autopilot_runtime.store.place import Placer
 from autopilot_runtime.store.rules import EVERYTHING, SCRATCH, Rules
 from autopilot_runtime.store.snapshot import Snapshotter
+from autopilot_runtime.store.stage import plan, write
 from autopilot_runtime.store.tree import State, difference
 
-_AT_ONCE = 16 << 20
 Wanted = Mapping[bytes, State | None]
 
 
@@ -44,13 +44,14 @@ def restore(store: Store, root: str | os.PathLike[str], wanted: Wanted, *, durab
     if not wanted:
         return []
     with _root(root) as folder:
-        placer = Placer(folder, wanted, durable=durable)
+        made = plan(folder, wanted)
+        placer = Placer(folder, {path: wanted[path] for path in wanted.keys() - made.inside}, durable=durable)
         scratch = f"{SCRATCH}{os.getpid()}-{os.urandom(4).hex()}"
         folder.mkdir(scratch)
         try:
             with folder.down(scratch) as aside:
-                staged = _stage(store, aside, placer.contents(), durable=durable)
-                return placer.apply(aside, staged)
+                write(store, aside, made, durable=durable)
+                return placer.apply(aside, made.staged)
         finally:
             _sweep(folder, scratch)
 
@@ -68,53 +69,6 @@ def _root(path: str | os.PathLike[str]) -> Folder:
         return Folder.root(os.path.realpath(path))
     except OSError as error:
         raise StoreError(f"{path} cannot be restored: {error.strerror or error}.") from error
-
-
-def _stage(store: Store, aside: Folder, contents: Mapping[bytes, State], *, durable: bool) -> dict[bytes, str]:
-    """Write every content that is needed; gives its name aside by the path it is for."""
-    staged: dict[bytes, str] = {}
-    for some in _batches(contents):
-        data = store.get_all(list({state.digest for state in some.values()}))
-        for path, state in some.items():
-            name = str(len(staged))
-            try:
-                if state.kind == "link":
-                    aside.symlink(data[state.digest], name)
-                else:
-                    _write(aside, name, data[state.digest], state.mode, durable=durable)
-            except OSError as error:
-                shown, why = os.fsdecode(path), error.strerror or error
-                raise StoreError(f"{shown} cannot be restored: {why}. Nothing was changed.") from error
-            staged[path] = name
-    return staged
-
-
-def _batches(contents: Mapping[bytes, State]) -> Iterator[dict[bytes, State]]:
-    """The same in portions that fit into memory."""
-    some: dict[bytes, State] = {}
-    size = 0
-    for path, state in contents.items():
-        if some and (size + state.size > _AT_ONCE or len(some) >= 200):
-            yield some
-            some, size = {}, 0
-        some[path] = state
-        size += state.size
-    if some:
-        yield some
-
-
-def _write(aside: Folder, name: str, data: bytes, mode: int, *, durable: bool) -> None:
-    fd = aside.open(name, CREATE)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        if hasattr(os, "fchmod"):
-            os.fchmod(fd, mode)
-        if durable:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _sweep(folder: Folder, scratch: str) -> None:

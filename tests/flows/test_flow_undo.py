@@ -22,13 +22,6 @@ SHELL = ["read_file", "write_file", "execute"]
 BYPASS = {"permission_mode": "bypass"}
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of one's own: what is kept for undo lies there."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return tmp_path / "home"
-
-
 def plant(work: Path) -> None:
     """A small project with all that is awkward."""
     (work / "a.txt").write_bytes(b"one\r\ntwo")
@@ -168,8 +161,8 @@ async def test_an_aborted_run_can_be_undone(stage: Stage) -> None:
     assert picture(stage.work) == before
 
 
-async def test_without_a_place_to_keep_things_runs_go_on(stage: Stage, home: Path) -> None:
-    home.write_text("not a folder")
+async def test_without_a_place_to_keep_things_runs_go_on(stage: Stage) -> None:
+    (stage.folder / "home").write_text("not a folder")
     stage.open(
         act("write_file('a.txt')\nexecute('main', 'echo x > b.txt')", "x"), finish(), tools=SHELL, options=BYPASS
     )
