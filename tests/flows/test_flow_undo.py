@@ -162,7 +162,7 @@ async def test_an_aborted_run_can_be_undone(stage: Stage) -> None:
 
 
 async def test_without_a_place_to_keep_things_runs_go_on(stage: Stage) -> None:
-    (stage.folder / "home").write_text("not a folder")
+    (Path.home() / ".autopilot").write_text("not a folder")
     stage.open(
         act("write_file('a.txt')\nexecute('main', 'echo x > b.txt')", "x"), finish(), tools=SHELL, options=BYPASS
     )
