@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import BlockResult, Caller, Limits, ToolSpec
-from autopilot_runtime.sandbox.blockrun import BlockRun
+from autopilot_runtime.sandbox.blockrun import BlockRun, diverged
 from autopilot_runtime.sandbox.check import check
 from autopilot_runtime.sandbox.monty_limits import unsupported
 from autopilot_runtime.sandbox.monty_pool import Lease, lease, monty
@@ -37,7 +38,14 @@ class MontySandbox:
         await self._ready(None)
 
     async def run(
-        self, code: str, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, payloads: int = 0
+        self,
+        code: str,
+        *,
+        tools: Mapping[str, ToolSpec],
+        call: Caller,
+        limits: Limits,
+        payloads: int = 0,
+        reads: Sequence[Any] = (),
     ) -> BlockResult:
         """Run one block. Cancelling kills the worker; the next `run` gets a fresh one."""
         if self._busy:
@@ -47,7 +55,8 @@ class MontySandbox:
             failure = check(code, tools, payloads=payloads) or unsupported(ast.parse(code))
             if failure is not None:
                 return BlockResult(failure=failure)
-            return await self._run(code, BlockRun(tools=tools, call=call, limits=limits), limits, tools=tools)
+            block = BlockRun(tools=tools, call=call, limits=limits, reads=reads)
+            return await self._run(code, block, limits, tools=tools)
         except BaseException:
             self._drop()
             raise
@@ -68,6 +77,8 @@ class MontySandbox:
         failure = await talk.hold(code)
         if talk.broken:
             self._drop()
+        elif block.reads.unread():
+            failure = diverged(block.reads.unread())
         return block.result(failure)
 
     async def _ready(self, limits: Limits | None) -> Lease:

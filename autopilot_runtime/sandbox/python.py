@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import BlockResult, Caller, Limits, ToolSpec
@@ -35,7 +36,14 @@ class PythonSandbox:
                 self._worker = await hire()
 
     async def run(
-        self, code: str, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, payloads: int = 0
+        self,
+        code: str,
+        *,
+        tools: Mapping[str, ToolSpec],
+        call: Caller,
+        limits: Limits,
+        payloads: int = 0,
+        reads: Sequence[Any] = (),
     ) -> BlockResult:
         """Run one block. Cancelling kills the worker; the next `run` gets a fresh one."""
         if self._busy:
@@ -45,7 +53,8 @@ class PythonSandbox:
             failure = check(code, tools, payloads=payloads)
             if failure is not None:
                 return BlockResult(failure=failure)
-            return await self._run(code, BlockRun(tools=tools, call=call, limits=limits), limits, tools=tools)
+            block = BlockRun(tools=tools, call=call, limits=limits, reads=reads)
+            return await self._run(code, block, limits, tools=tools)
         except BaseException:
             self._drop()
             raise
@@ -66,7 +75,13 @@ class PythonSandbox:
         self._used = True
         worker.limit_memory(limits.memory_mb)
         talk = Talk(worker, block, limits)
-        message = {"op": "run", "code": code, "tools": list(tools), "chars": limits.output_chars}
+        message = {
+            "op": "run",
+            "code": code,
+            "tools": list(tools),
+            "chars": limits.output_chars,
+            "reads": block.given,
+        }
         failure = await talk.hold(message)
         if talk.broken:
             self._drop()
