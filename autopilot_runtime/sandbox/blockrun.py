@@ -17,9 +17,9 @@ from autopilot_runtime.sandbox.value import bounded_repr
 LOST = "The worker was stopped, so variables of earlier blocks are lost."
 
 
-def diverged(text: str) -> Failure:
+def diverged(text: str, line: int | None = None) -> Failure:
     """Why a block that is replayed was stopped."""
-    return Failure("error", f"ReplayError: {text} It cannot be continued from its record.")
+    return Failure("error", f"ReplayError: {text}", line)
 
 
 class BlockRun:
@@ -29,12 +29,11 @@ class BlockRun:
         self, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, reads: Sequence[Any] = ()
     ) -> None:
         self.transcript = Transcript(limits.output_chars)
-        self.reads = Reads()
         try:
             self.given = checked(reads)
         except ValueError as error:
             raise ReplayError(f"The record of what this block read is damaged: {error}.") from error
-        self.reads.begin(self.given)
+        self.reads = Reads(self.given)
         self.stopped: Failure | None = None
         self._tools, self._call, self._limits = tools, call, limits
         self._effects: list[str] = []

@@ -131,11 +131,18 @@ class Guest:
         self._running = False
         sys.setrecursionlimit(1000)
         left = leftover.end_threads()
-        unread = "" if self._ended else self._reads.unread()
-        if unread:
-            failure = {"kind": "replay", "text": unread, "line": None}
+        failure = self._unread(failure)
         self._output.flush_all()
         self._send({"op": "done", "failure": failure, "threads": left, "reads": self._reads.take()})
+
+    def _unread(self, failure: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The failure, after what a replayed block should have read and did not."""
+        unread = "" if self._ended else self._reads.unread()
+        if not unread:
+            return failure
+        if failure is None:
+            return {"kind": "replay", "text": unread, "line": None}
+        return {"kind": "replay", "text": f"{unread}\n{failure['text']}", "line": failure["line"]}
 
     def _execute(self, code: str) -> None:
         tree = display.mark(ast.parse(code, self._name), self._tools)

@@ -78,7 +78,8 @@ class MontySandbox:
         if talk.broken:
             self._drop()
         elif block.reads.unread():
-            failure = diverged(block.reads.unread())
+            after = f"\n{failure.text}" if failure else ""
+            failure = diverged(block.reads.unread() + after, failure.line if failure else None)
         return block.result(failure)
 
     async def _ready(self, limits: Limits | None) -> Lease:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import Any, NoReturn
 
@@ -37,22 +37,23 @@ def _diverged(text: str) -> NoReturn:
 class Reads:
     """The reads of one block after another: those given are used up first, then live ones are noted."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: Sequence[Any] = ()) -> None:
         # Re-entrant: a finalizer may read the clock while its thread is in here.
         self._lock = RLock()
         # What becomes of a divergence, and what else is to be done when a block begins.
         self.refuse: Callable[[str], NoReturn] = _diverged
-        self.prepare: Callable[[], None] = lambda: None
-        self.begin(())
+        self.prepare: Callable[[], None] | None = None
+        self.begin(given)
 
-    def begin(self, given: Iterable[Any]) -> None:
+    def begin(self, given: Sequence[Any]) -> None:
         """Forget the last block; `given` is what this one read when it was run before."""
         with self._lock:
             self._given = deque(given)
             self._noted: list[Any] = []
-            self._room, self._lost = ROOM - sum(map(_cost, self._given)), 0
+            self._room, self._lost = ROOM - sum(map(_cost, given)) if given else ROOM, 0
             self._broken = ""
-        self.prepare()
+        if self.prepare is not None:
+            self.prepare()
 
     @property
     def replaying(self) -> bool:
@@ -85,11 +86,16 @@ class Reads:
         for read in checked(reads):
             if isinstance(read, dict):
                 self._lost += read[_LOST]
+            elif self._room <= 0:
+                self._lost += 1
             else:
-                self.note(*read)
+                self._room -= _cost(read)
+                self._noted.append(read)
 
     def take(self) -> list[Any]:
         """What was noted since the last time; when not all could be, a mark with their number at its end."""
+        if not self._noted and not self._lost:
+            return []
         with self._lock:
             taken, self._noted = self._noted, []
             if self._lost:
@@ -150,25 +156,32 @@ def checked(reads: object) -> list[Any]:
     if not isinstance(reads, (list, tuple)):
         raise ValueError("reads that are not a list")
     for read in reads:
-        match read:
-            case {"lost": int(count), **rest} if not rest and 0 <= count < _MOST:
-                continue
-            case [str(name), value] if len(name) <= _NAME_CHARS and _is_plain(value):
-                continue
-        raise ValueError("something that is not a read")
+        if not (_is_mark(read) if isinstance(read, dict) else _is_read(read)):
+            raise ValueError("something that is not a read")
     return list(reads)
 
 
-def _is_plain(value: object) -> bool:
-    match value:
-        case str():
-            return len(value) <= _TEXT_CHARS
-        case float():
-            return math.isfinite(value)
-        case int():
-            return -_MOST <= value < _MOST
-    return False
+def _is_mark(read: dict[Any, Any]) -> bool:
+    count = read.get(_LOST)
+    return len(read) == 1 and type(count) is int and 0 <= count < _MOST
+
+
+def _is_read(read: Any) -> bool:
+    # Plain, for there may be ten thousand: types first, as they come out of JSON.
+    if not isinstance(read, (list, tuple)) or len(read) != 2 or type(read[0]) is not str:
+        return False
+    value = read[1]
+    kind = type(value)
+    if len(read[0]) > _NAME_CHARS:
+        return False
+    if kind is float:
+        return math.isfinite(value)
+    if kind is int:
+        return bool(-_MOST <= value < _MOST)
+    return kind is str and len(value) <= _TEXT_CHARS
 
 
 def _cost(read: Any) -> int:
-    return 0 if isinstance(read, dict) else _EACH + (len(read[1]) if isinstance(read[1], str) else 0)
+    if isinstance(read, dict):
+        return 0
+    return _EACH + len(read[1]) if type(read[1]) is str else _EACH

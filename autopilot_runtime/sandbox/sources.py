@@ -182,8 +182,9 @@ def _generators(reads: Reads) -> None:
 
     def hide() -> None:
         """Names that are not there are asked for: so the first use is known, and later ones cost nothing."""
-        for name in functions:
-            vars(random).pop(name, None)
+        if len(vars(random)) != size:
+            for name in functions:
+                vars(random).pop(name, None)
 
     def find(name: str) -> Any:
         if name not in functions:
@@ -196,6 +197,9 @@ def _generators(reads: Reads) -> None:
         return functions[name]
 
     vars(random).update(__getattr__=find, __dir__=lambda: [*vars(random), *functions])
+    for name in functions:
+        del vars(random)[name]
+    size = len(vars(random))
     reads.prepare = hide
 
 

@@ -140,7 +140,7 @@ class Talk:
         if self._ended is not None:
             return Failure(self._ended.kind, f"{self._ended.text}\n{text}", line)
         if said["kind"] == "replay":
-            return diverged(text)
+            return diverged(text, line)
         if said["kind"] == "memory":
             return Failure("memory", f"{text}\nThe block may use {self._limits.memory_mb} MB.", line)
         return Failure("stopped" if said["kind"] == "stopped" else "error", text, line)

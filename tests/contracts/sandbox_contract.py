@@ -625,10 +625,12 @@ class SandboxContract:
         assert time.monotonic() - begun < 10
 
     async def test_a_replay_that_ends_too_early_says_so(self, desk: Desk) -> None:
-        result, _ = await self.again("x = 1\n", [["time.time", 1.5]])
-        assert result.failure is not None
-        assert result.failure.text.startswith("ReplayError: ")
-        assert "time.time" in result.failure.text
+        for code, said in (("x = 1\n", ""), ("x = 1\nx / 0\n", "ZeroDivisionError")):
+            result, _ = await self.again(code, [["time.time", 1.5]])
+            assert result.failure is not None
+            assert result.failure.text.startswith("ReplayError: ")
+            assert "time.time" in result.failure.text
+            assert said in result.failure.text
 
     async def test_a_block_that_reads_too_often_ends_well_and_cannot_be_replayed(
         self, box: Sandbox, desk: Desk
