@@ -69,23 +69,19 @@ class Reads:
                     again(value)
                 return value
             value = live()
-            self.note(source, value)
-            return value
-
-    def note(self, source: str, value: Any) -> None:
-        """Keep a live read, while there is room."""
-        with self._lock:
-            if self._room <= 0:
+            # In line, for blocks loop on this.
+            if self._room > 0:
+                self._room -= _EACH + len(value) if type(value) is str else _EACH
+                self._noted.append([source, value])
+            else:
                 self._lost += 1
-                return
-            self._room -= _EACH + len(value) if type(value) is str else _EACH
-            self._noted.append([source, value])
+            return value
 
     def note_all(self, reads: object) -> None:
         """Keep what the other side says was read. Raises ValueError when it is not reads."""
         for read in checked(reads):
             if isinstance(read, dict):
-                self._lost += read[_LOST]
+                self._lost = min(self._lost + read[_LOST], _MOST - 1)
             elif self._room <= 0:
                 self._lost += 1
             else:
@@ -170,15 +166,15 @@ def _is_read(read: Any) -> bool:
     # Plain, for there may be ten thousand: types first, as they come out of JSON.
     if not isinstance(read, (list, tuple)) or len(read) != 2 or type(read[0]) is not str:
         return False
-    value = read[1]
+    name, value = read
     kind = type(value)
-    if len(read[0]) > _NAME_CHARS:
+    if len(name) > _NAME_CHARS or not name.isascii():
         return False
     if kind is float:
         return math.isfinite(value)
     if kind is int:
         return bool(-_MOST <= value < _MOST)
-    return kind is str and len(value) <= _TEXT_CHARS
+    return kind is str and len(value) <= _TEXT_CHARS and bool(value.isascii())
 
 
 def _cost(read: Any) -> int:

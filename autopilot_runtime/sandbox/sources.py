@@ -31,6 +31,7 @@ from typing import Any
 from autopilot_runtime.sandbox.reads import Pace, Reads
 
 _SEED = 32
+_urandom = os.urandom
 _expand = hashlib.shake_256
 _index = operator.index
 _utc = datetime.UTC
@@ -94,6 +95,7 @@ def _clocks(reads: Reads) -> None:
 
 def _numbered(reads: Reads, bare: Callable[[int], Any], clock: int) -> Any:
     which = _index(clock)
+    bare(which)  # a clock there is not is an error, and no read
     return reads.read(f"time.{bare.__name__}({which})"[:60], lambda: bare(which))
 
 
@@ -147,19 +149,20 @@ def _dates(reads: Reads) -> None:
 
 def _entropy(reads: Reads) -> None:
     """Bytes from the system: at most 32 are noted; more are made of these, which is as good."""
-    bare = os.urandom
 
     def drawn(source: str, size: int) -> bytes:
-        seed = bytes.fromhex(reads.read(f"{source}({size})"[:60], lambda: bare(min(size, _SEED)).hex()))
+        if size < 0:
+            return _urandom(size)  # which says what is wrong with it
+        seed = bytes.fromhex(reads.read(f"{source}({size})"[:60], lambda: _urandom(min(size, _SEED)).hex()))
         return seed if size <= _SEED else _expand(seed).digest(size)
 
     def urandom(size: int) -> bytes:
-        return drawn("os.urandom", size) if _index(size) >= 0 else bare(size)
+        return drawn("os.urandom", _index(size))
 
     def getrandom(size: int, flags: int = 0) -> bytes:
-        return drawn("os.getrandom", size) if _index(size) >= 0 else bare(size)
+        return drawn("os.getrandom", _index(size))
 
-    _put(os, Face(bare, urandom))
+    _put(os, Face(_urandom, urandom))
     _put(os, Face(os.getrandom, getrandom))
     setattr(random, "_urandom", os.urandom)  # noqa: B010  (SystemRandom, and `secrets` with it)
     # uuid1 then goes by the clock and by chance, not by what a C library knows of this machine.
@@ -168,7 +171,10 @@ def _entropy(reads: Reads) -> None:
 
 def _generators(reads: Reads) -> None:
     """Without a seed, one is read: by `Random()` and `seed()` at once, by the module's functions at first use."""
-    bare, entropy = random.Random.seed, _bare_entropy()
+    bare = random.Random.seed
+
+    def entropy() -> str:
+        return _urandom(_SEED).hex()
 
     @functools.wraps(bare)
     def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
@@ -201,11 +207,6 @@ def _generators(reads: Reads) -> None:
         del vars(random)[name]
     size = len(vars(random))
     reads.prepare = hide
-
-
-def _bare_entropy() -> Callable[[], str]:
-    bare = vars(sys.modules["posix"])["urandom"]
-    return lambda: bare(_SEED).hex()
 
 
 def _waiting(reads: Reads) -> None:
