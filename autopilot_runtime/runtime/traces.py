@@ -11,7 +11,6 @@ from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.footprint import Footprint
 from autopilot_runtime.runtime.run import Run
-from autopilot_runtime.runtime.undo import undo
 from autopilot_runtime.tool.watch import Watch
 from autopilot_runtime.tool.workspace import Workspace
 
@@ -52,6 +51,8 @@ class Traces:
 
     async def undo(self, run_id: str | None, *, force: bool) -> list[str]:
         """Undo a run and tell it; the model hears of it with its next task."""
+        from autopilot_runtime.runtime.undo import undo  # late: needs SQLite, which most programs do not
+
         root, session = self._workspace.root, self._session.session_id
         done = await in_thread(undo, root, run_id, session=session, force=force, skip=self._own_places())
         self._watch().expect(done.paths)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from autopilot_runtime.core.errors import EditConflict, RunInProgress, SetupError, StoreError
 from autopilot_runtime.core.ids import new_id
-from autopilot_runtime.runtime.footprint import rules_for
+from autopilot_runtime.runtime.keeping import rules_for
 from autopilot_runtime.runtime.recovery import conclude, recover, roll_back
 from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, shown, store_path
 from autopilot_runtime.runtime.sites import Sites
