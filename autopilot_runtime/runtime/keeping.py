@@ -75,7 +75,6 @@ class Keeping:
         self._seen: dict[bytes, Touched] = {}  # by file tools
         self._tree: bytes | None = None  # before the first program
         self._looked = False
-        self._stop = threading.Event()
 
     # ------------------------------------------------------------ before a change
 
@@ -87,7 +86,7 @@ class Keeping:
                 return
             try:
                 self._record(log, draft, made)
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 self._give_up(error)
 
     def _record(self, log: RunLog, draft: Draft, made: Iterable[str]) -> None:
@@ -108,13 +107,14 @@ class Keeping:
         """A program is about to run, and may change anything: see first how everything is, once in a run."""
         if self._looked or self._off:
             return
+        stop = threading.Event()
         try:
-            await in_thread(self._look)
+            await in_thread(self._look, stop)
         except asyncio.CancelledError:
-            self._stop.set()
+            stop.set()
             raise
 
-    def _look(self) -> None:
+    def _look(self, stop: threading.Event) -> None:
         with self._lock:
             if self._looked or self._off:  # another sub-agent was first
                 return
@@ -122,16 +122,14 @@ class Keeping:
             if log is None:
                 return
             try:
-                self._tree = self._snapshot(
-                    log, lambda tree: log.set_tree(self._run, tree), stopped=self._stop.is_set
-                )
+                self._tree = self._snapshot(log, lambda tree: log.set_tree(self._run, tree), stopped=stop.is_set)
                 self._looked = True
             except Stopped:
                 return
             except TooLarge as error:
                 self._looked = True
                 self._warn(f"Undo will cover what file tools change, not what programs do: {error}")
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 self._give_up(error)
 
     def _snapshot(self, log: RunLog, keep: Callable[[bytes], object], *, stopped: Callable[[], bool] = bool) -> bytes:
@@ -199,7 +197,7 @@ class Keeping:
                 self._give_up(error)
         return self._log
 
-    def _give_up(self, error: StoreError) -> None:
+    def _give_up(self, error: Exception) -> None:
         self._off = True
         if self._log is not None:
             self._log.close()
