@@ -27,6 +27,11 @@ class Door(Protocol):
     place: str
     secret: str
 
+    @property
+    def engine(self) -> Engine:
+        """The engine behind it, in its blocking form."""
+        ...
+
     async def run(self, work: Work[T], *, snapshot: bool = False) -> T: ...
 
     async def pause(self, seconds: float) -> None: ...
@@ -51,7 +56,7 @@ class SyncDoor:
 
     async def run(self, work: Work[T], *, snapshot: bool = False) -> T:
         """Do it now, on this thread."""
-        with self._engine().connect() as connection:
+        with self.engine.connect() as connection:
             if snapshot and connection.dialect.name != "sqlite":
                 connection.execution_options(isolation_level=_SNAPSHOT)
             with connection.begin():
@@ -72,7 +77,9 @@ class SyncDoor:
         if isinstance(self._target, URL) and not is_in_memory(self._target):
             self._connected = None
 
-    def _engine(self) -> Engine:
+    @property
+    def engine(self) -> Engine:
+        """The application's, or the one that all sessions of this process in that database share."""
         if isinstance(self._target, Engine):
             if self._owner != os.getpid():
                 raise _forked()
@@ -94,6 +101,11 @@ class AsyncDoor:
         self._engine = engine
         self._owner = os.getpid()
         self.place, self.secret = shown(engine.url), str(engine.url.password or "")
+
+    @property
+    def engine(self) -> Engine:
+        """What the application's engine stands on."""
+        return self._engine.sync_engine
 
     async def run(self, work: Work[T], *, snapshot: bool = False) -> T:
         """Do it on the engine's connection, off this coroutine's back."""

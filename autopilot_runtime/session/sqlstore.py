@@ -12,8 +12,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from weakref import WeakSet
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from autopilot_runtime.core.errors import SessionConflict, SessionError
@@ -29,6 +30,9 @@ from autopilot_runtime.session.sqlwrite import Change, Name
 from autopilot_runtime.session.writer import Writer
 
 T = TypeVar("T")
+
+# The engines of this process whose tables were looked at: once is enough.
+_READY: WeakSet[Engine] = WeakSet()
 
 
 class SqlStore:
@@ -54,7 +58,10 @@ class SqlStore:
 
     async def prepare(self) -> None:
         """Make or upgrade the tables, and see that they can be written to."""
-        await self._run(prepare)
+        engine = self.door.engine
+        if engine not in _READY:
+            await self._run(prepare)
+            _READY.add(engine)
         self.prepared = True
 
     async def load(self) -> list[dict[str, Any]]:
@@ -76,6 +83,8 @@ class SqlStore:
         parent = self.name.parent
         if row is not None and parent is not None and row["parent"] != sqlread.digest(parent):
             raise foreign(self.name.session_id, parent)
+        if row is not None and row["created"] is None and not (self._writer and self._writer.token == row["writer"]):
+            known = Known()  # somebody has reserved the name, and written nothing
         self.known, self._doubt = known, None
 
     async def metadata(self) -> dict[str, Any] | None:
