@@ -12,17 +12,15 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from autopilot_runtime.core.ids import new_id
 
 # How long a writer on another machine counts as alive after its last step.
 SILENCE = 60.0
 
-# The leases of this process: one of ours that is not here was let go, though the database may not know yet.
-_HELD: set[tuple[int, str]] = set()
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Writer:
     """One writer. `place` is the same only for processes that can see each other's."""
 
@@ -40,17 +38,22 @@ class Writer:
         return f"process {self.pid} on {self.host}"
 
 
+# The leases of this process. One of ours that is not here was let go, by `leave` or with the store that had it,
+# though the database may not know yet.
+_HELD: WeakValueDictionary[tuple[int, str], Writer] = WeakValueDictionary()
+
+
 def enter() -> Writer:
     """This process as a writer; `leave` ends it."""
     pid = os.getpid()
     writer = Writer(new_id("w"), socket.gethostname(), _place(pid), pid, started(pid) or "")
-    _HELD.add((pid, writer.token))
+    _HELD[pid, writer.token] = writer
     return writer
 
 
 def leave(writer: Writer) -> None:
     """It writes no more."""
-    _HELD.discard((writer.pid, writer.token))
+    _HELD.pop((writer.pid, writer.token), None)
 
 
 def from_json(text: str | None) -> Writer:
