@@ -270,7 +270,7 @@ class FileSession:
         """Make the folder and see that it can be written to: better now than after an hour of work."""
         with _told(self.folder):
             make_folder(self.folder)
-            if not os.access(self.folder, os.W_OK | os.X_OK):
+            if not os.access(self.folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise SessionError(f"The session folder {self.folder} is read-only; give session_dir= another place.")
 
 

@@ -70,6 +70,10 @@ def parsed(db_url: str) -> URL:
             "or mysql://user:password@host/name."
         ) from error
     url = url.set(drivername=_DRIVER.get(url.drivername, url.drivername))
+    if url.get_backend_name() not in ("sqlite", "postgresql", "mysql", "mariadb"):
+        raise SetupError(
+            f"No sessions in {url.get_backend_name()!r}: there are SQLite, PostgreSQL, MySQL and MariaDB."
+        )
     if url.get_backend_name() in ("mysql", "mariadb") and "charset" not in url.query:
         url = url.update_query_dict({"charset": "utf8mb4"})
     return url
@@ -103,13 +107,11 @@ def _engine(url: URL) -> Engine:
             options["connect_args"] = {"connect_timeout": _SECONDS, "read_timeout": 60, "write_timeout": 60}
     try:
         engine = create_engine(url, **options)
-    except NoSuchModuleError as error:
-        raise SetupError(f"No sessions in {kind!r}: there are SQLite, PostgreSQL, MySQL and MariaDB.") from error
-    except (ModuleNotFoundError, TypeError) as error:
+    except (ModuleNotFoundError, NoSuchModuleError, TypeError) as error:
         module = getattr(error, "name", None) or ""
         if module in _PACKAGE:
             raise MissingExtra(f"A session in {kind}", *_PACKAGE[module]) from error
-        raise SetupError(f"db_url: the driver {url.get_driver_name()!r} cannot be used: {error}") from error
+        raise SetupError(f"db_url: the driver of {url.drivername!r} cannot be used: {error}") from error
     event.listen(engine, "connect", lambda connection, _: _tune(connection, kind))
     return engine
 
