@@ -28,6 +28,9 @@ _DRIVER = {
 _PACKAGE = {"psycopg": ("psycopg", "postgres"), "pymysql": ("PyMySQL", "mysql")}
 _SECONDS = 5  # to wait for a server that does not answer a connection, and for a lock in it
 
+# Marks the connections whose settings are nobody's but ours.
+OURS = "autopilot_ours"
+
 _guard = threading.Lock()
 _shared: weakref.WeakValueDictionary[tuple[int, str], Connected] = weakref.WeakValueDictionary()
 # Connections inherited by a fork belong to the parent: never used here, and never closed, which would be heard there.
@@ -91,7 +94,11 @@ def is_in_memory(url: URL) -> bool:
 
 def _engine(url: URL) -> Engine:
     kind = url.get_backend_name()
-    options: dict[str, Any] = {"hide_parameters": True, "pool_timeout": 2 * _SECONDS}
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "pool_timeout": 2 * _SECONDS,
+        "execution_options": {OURS: True},
+    }
     match kind:
         case "sqlite":
             options["connect_args"] = {"timeout": _SECONDS, "check_same_thread": False}

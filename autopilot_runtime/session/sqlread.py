@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,11 +53,14 @@ def head(connection: Connection, key: str) -> RowMapping | None:
 
 
 def bodies(connection: Connection, number: int) -> Generator[str]:
-    """The stored messages as text, in order, a chunk at a time. Close it when not all are read."""
+    """The stored messages as text, in order. Close it when not all are read."""
+    for part in _parts(connection, number):
+        yield from part
+
+
+def _parts(connection: Connection, number: int) -> Generator[Sequence[str]]:
     with connection.execute(_BODIES, {"number": number}) as result:
-        for part in result.partitions():
-            for row in part:
-                yield row.body
+        yield from result.scalars().partitions()
 
 
 def whole(connection: Connection, key: str, place: str) -> tuple[RowMapping | None, Known, list[dict[str, Any]]]:

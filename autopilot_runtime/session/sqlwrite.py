@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from autopilot_runtime.core.errors import SessionConflict
 from autopilot_runtime.session import writer as writers
 from autopilot_runtime.session.fork import KEPT, already, cut, foreign
+from autopilot_runtime.session.sqlengine import OURS
 from autopilot_runtime.session.sqlfault import Again
 from autopilot_runtime.session.sqlread import Known, ascii_json, bodies, digest, family, head
 from autopilot_runtime.session.sqlschema import EXTRA, MESSAGES, SESSIONS
@@ -186,9 +187,11 @@ def change(connection: Connection, name: Name, known: Known, change: Change, *, 
 def _promise(connection: Connection, *, durable: bool) -> None:
     match connection.dialect.name:
         case "sqlite":
+            # The setting stays with the connection, so one of an application's is only ever made safer.
+            cheap = not durable and connection.get_execution_options().get(OURS)
             raw: Any = connection.connection.driver_connection
             if not raw.in_transaction:  # an application's engine may begin otherwise, and inside it is too late
-                connection.execute(text(f"PRAGMA synchronous={'EXTRA' if durable else 'NORMAL'}"))
+                connection.execute(text(f"PRAGMA synchronous={'NORMAL' if cheap else 'EXTRA'}"))
         case "postgresql" if not durable:
             connection.execute(text("SET LOCAL synchronous_commit = off"))
 

@@ -128,6 +128,17 @@ def test_sqlite_is_set_to_lose_nothing_in_a_power_cut(tmp_path: Path) -> None:
     session.close()
 
 
+async def test_a_cheap_step_leaves_the_applications_connections_as_safe_as_they_were(tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/x.db", pool_size=1, max_overflow=0)
+    session = AsyncDatabaseSession("shop", engine)
+    await session.open()
+    await session.append([HELLO], durable=False)
+    async with engine.connect() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 3
+    await session.close()
+    await engine.dispose()
+
+
 # ---------------------------------------------------------------- what is missing or wrong
 
 
