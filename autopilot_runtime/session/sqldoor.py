@@ -19,6 +19,8 @@ Work = Callable[[Connection], T]
 
 # Several statements that must see one moment; SQLite's driver begins a transaction only for a write.
 _SNAPSHOT = "REPEATABLE READ"
+# Seconds that a cancelled transaction has to come to its end.
+_END = 1.0
 
 
 class Door(Protocol):
@@ -108,9 +110,22 @@ class AsyncDoor:
         return self._engine.sync_engine
 
     async def run(self, work: Work[T], *, snapshot: bool = False) -> T:
-        """Do it on the engine's connection, off this coroutine's back."""
+        """Do it on a connection of the engine. Whoever is cancelled waits for the short end of it.
+
+        A driver that is broken off in the middle may leave a connection behind that keeps its locks.
+        """
         if self._owner != os.getpid():
             raise _forked()
+        task = asyncio.ensure_future(self._whole(work, snapshot=snapshot))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_heard)
+            await asyncio.wait([task], timeout=_END)
+            task.cancel()
+            raise
+
+    async def _whole(self, work: Work[T], *, snapshot: bool) -> T:
         async with self._engine.connect() as connection:
             if snapshot and connection.dialect.name != "sqlite":
                 await connection.execution_options(isolation_level=_SNAPSHOT)
@@ -136,6 +151,12 @@ def one_moment(connection: Connection) -> Connection:
         if not raw.in_transaction:
             connection.exec_driver_sql("BEGIN")
     return connection
+
+
+def _heard(task: asyncio.Task[Any]) -> None:
+    """Take note of how it ended, though nobody waits for it any more."""
+    if not task.cancelled():
+        task.exception()
 
 
 def finished(work: Coroutine[Any, Any, T]) -> T:

@@ -182,7 +182,8 @@ def test_a_cancelled_step_leaves_a_session_that_goes_on(url: str) -> None:
             else:
                 break
         count = len(session.load())
-        await session.append([HELLO], extra={"lost": None})
+        async with asyncio.timeout(10):  # nothing that was broken off holds a lock
+            await session.append([HELLO], extra={"lost": None})
         known = session.load()
         await session.open()
         assert session.load() == known
