@@ -263,7 +263,7 @@ class Kit:
         depth = int(tool.config.get("max_depth") or MAX_DEPTH)
         ground = self.ground.below(name, scope, self.rights, tag=self.tag, protected=self.protected, depth=depth)
         agent = narrowed(self._callees[tool.name][name], within=self.agent)
-        session = nested(self.session, f"{run.id}.{place.rpartition(':')[2]}")
+        session = await nested(self.session, f"{run.id}.{place.rpartition(':')[2]}")
         mandate = Mandate(agent, ground, run, bounds.within(run.left), self.live, session)
         helper = asyncio.ensure_future(fulfil(mandate, task, self._hire))
         self._helpers.add(helper)
