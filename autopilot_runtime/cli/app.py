@@ -76,13 +76,7 @@ def main(
 def run(
     ctx: typer.Context,
     agent: given.MaybeAgent = None,
-    task: Annotated[
-        str | None,
-        typer.Argument(
-            help="What to do. - reads it from standard input. With --resume and --continue both may be left out.",
-            metavar="TASK",
-        ),
-    ] = None,
+    task: given.MaybeTask = None,
     output: Annotated[
         OutputChoice, typer.Option(help="text for people; json: one final object; jsonl: every event.")
     ] = OutputChoice.text,
@@ -123,9 +117,7 @@ def run(
         max_cost_usd=max_cost_usd,
         max_tokens=max_tokens,
         timeout=timeout,
-        permission_mode=permission_mode.value if permission_mode else None,
-        allow=tuple(allow or ()),
-        deny=tuple(deny or ()),
+        **given.rights(permission_mode, allow, deny),
         work_dir=work_dir,
         session=session,
         bare=bare,
@@ -168,9 +160,7 @@ def chat(
         model=model,
         max_steps=max_steps,
         max_cost_usd=max_cost_usd,
-        permission_mode=permission_mode.value if permission_mode else None,
-        allow=tuple(allow or ()),
-        deny=tuple(deny or ()),
+        **given.rights(permission_mode, allow, deny),
         work_dir=work_dir,
         session=session,
         bare=bare,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -52,6 +52,13 @@ MaybeAgent = Annotated[
     str | None,
     typer.Argument(
         help="A shipped agent (coder) or the path of an agent file.", metavar="AGENT", autocompletion=_agents
+    ),
+]
+MaybeTask = Annotated[
+    str | None,
+    typer.Argument(
+        help="What to do. - reads it from standard input. With --resume and --continue both may be left out.",
+        metavar="TASK",
     ),
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Use this model instead: provider/name.")]
@@ -134,3 +141,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Bare = Annotated[
     bool, typer.Option("--bare", help="Without AGENTS.md, skills and MCP servers.", rich_help_panel=_RIGHTS)
 ]
+
+
+def rights(mode: PermissionChoice | None, allow: list[str] | None, deny: list[str] | None) -> dict[str, Any]:
+    """The fields of a request that say what may be done."""
+    return {
+        "permission_mode": mode.value if mode else None,
+        "allow": tuple(allow or ()),
+        "deny": tuple(deny or ()),
+    }
