@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.core.message import Kind, Message, Role, printable
-from autopilot_runtime.core.protocols import SessionStore, Usage
+from autopilot_runtime.core.protocols import Usage
 from autopilot_runtime.core.stream import Stream
 from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.runtime.ledger import Ledger
 
 
 class History:
     """The messages of a session, in memory and in its store."""
 
-    def __init__(self, session: SessionStore, stream: Stream, meter: Meter, *, inbox: Inbox) -> None:
-        self._session = session
+    def __init__(self, keeper: Keeper, stream: Stream, meter: Meter, *, inbox: Inbox, ledger: Ledger) -> None:
+        self._keeper = keeper
         self._inbox = inbox
+        self._ledger = ledger
         self.meter = meter
         self._stream = stream
         self.messages: list[Message] = []
@@ -24,7 +28,7 @@ class History:
 
     def reload(self) -> None:
         """Take what the session store holds."""
-        self.messages = [Message.from_dict(value) for value in self._session.load()]
+        self.messages = [Message.from_dict(value) for value in self._keeper.store.load()]
         self.meter.rewrite(message.content for message in self.messages)
 
     @property
@@ -41,11 +45,13 @@ class History:
         """The text without secrets."""
         return self._stream.redactor.mask(text)
 
-    def add(self, role: Role, content: str, *, kind: Kind, task: int, usage: Usage | None = None) -> Message:
+    async def add(
+        self, role: Role, content: str, *, kind: Kind, task: int, usage: Usage | None = None, stop: str = ""
+    ) -> Message:
         """Append one message; it is saved when this returns. `usage` is what the call for a reply cost."""
-        message = Message(role, self.mask(printable(content)), kind, task)
-        with self._inbox.settling() as settled:
-            self._session.append([message.to_dict()], extra=settled)
+        message = Message(role, self.mask(printable(content)), kind, task, stop)
+        with self._inbox.settling() as settled, self._ledger.settling() as noted:
+            await self._keeper.append([message], extra={**noted, **settled})
             self.messages.append(message)
         if usage is None:
             self.meter.add(message.content)
@@ -53,9 +59,10 @@ class History:
             self.meter.measured(usage.input_total, usage.output, reply=message.content)
         return message
 
-    def save(self) -> None:
+    async def save(self, extra: Mapping[str, Any] | None = None) -> None:
         """Fold everything into the session document: a run has ended."""
-        self._session.save(self.to_dicts())
+        with self._ledger.settling() as noted:
+            await self._keeper.save(self.messages, extra={**noted, **(extra or {})})
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """All messages as plain dicts."""

@@ -15,8 +15,10 @@ from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sand
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.model.retry import notices
 from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.ledger import Book, Ledger
 from autopilot_runtime.runtime.notes import (
     TerminalState,
     environment_message,
@@ -26,6 +28,7 @@ from autopilot_runtime.runtime.notes import (
     user_message,
 )
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.standing import standing
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch, describe
 
@@ -48,14 +51,27 @@ class Parts:
     limits: Limits
     max_tokens: int | None
     watch: Watch
-    make_desk: Callable[[Run, Scope, Sequence[Payload]], Desk]
+    make_desk: Callable[[Run, Scope, Sequence[Payload], Book], Desk]
+    ledger: Ledger
     output_schema: Mapping[str, Any] | None = None
     terminals: Callable[[], Sequence[TerminalState]] = tuple
     clock: Callable[[], float] = time.time
 
     def desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
-        """A desk for the tool calls of one block."""
-        return self.make_desk(run, scope, payloads)
+        """A desk for the tool calls of one block, which is that of the newest message."""
+        return self.make_desk(run, scope, payloads, self.book)
+
+    def close_block(self, book: Book, result: BlockResult) -> None:
+        """Note that a block has ended. One that took the worker with it also took the variables of those before."""
+        if result.failure is not None and result.failure.kind in ("timeout", "memory", "killed"):
+            self.ledger.lose()
+        else:
+            book.close(result.reads)
+
+    @property
+    def book(self) -> Book:
+        """The records of the block in the newest message."""
+        return self.ledger.block(len(self.history.messages) - 1)
 
     def mask(self, text: str) -> str:
         """The text without secrets."""
@@ -86,17 +102,36 @@ class Parts:
             cost=_cost(run),
         )
 
-    def resume_note(self, run: Run, status: str) -> None:
+    async def resume_note(self, run: Run) -> None:
         """Begin a resumed run: the newest message says that it goes on."""
-        said = runtime_message("The run was interrupted and goes on now.", self.tag)
-        text = "\n\n".join([said, *self.meanwhile(run), status])
-        self.history.add("user", text, kind="result", task=run.task)
+        status = self.status(run, run.step + 1)
+        said = runtime_message(f"The run was interrupted and goes on now.{self.gone(run)}", self.tag)
+        await self.tell(run, "\n\n".join([said, *self.meanwhile(run), status]))
 
-    def note(self, run: Run, text: str) -> None:
+    def gone(self, run: Run) -> str:
+        """What a run that goes on in another process has lost."""
+        lost = run.elsewhere and "execute" in self.registry
+        return (
+            " Its terminals are gone: they start anew in the workspace, and servers have to be started again." * lost
+        )
+
+    async def take_reply(self, run: Run, heard: Heard) -> None:
+        """Put a whole reply into the conversation."""
+        self.ledger.stand(standing(run))
+        stop = "" if heard.stop.reason == "end" else heard.stop.reason
+        text, usage = heard.reply.text, heard.usage
+        await self.history.add("assistant", text, kind="reply", task=run.task, usage=usage, stop=stop)
+
+    async def note(self, run: Run, text: str) -> None:
         """Say something about the last reply, outside of any step."""
-        self.history.add("user", runtime_message(text, self.tag), kind="result", task=run.task)
+        await self.tell(run, runtime_message(text, self.tag))
 
-    def report(
+    async def tell(self, run: Run, text: str) -> None:
+        """Put a message into the conversation, and with it where the run stands."""
+        self.ledger.stand(standing(run))
+        await self.history.add("user", text, kind="result", task=run.task)
+
+    async def report(
         self, run: Run, result: BlockResult | None, *, problems: str = "", void: bool = False, last: bool = False
     ) -> None:
         """Tell the model what came of its reply, with everything else that happened meanwhile."""
@@ -109,7 +144,7 @@ class Parts:
             text = "\n\n".join([runtime_message(problems, self.tag), *extra])
         if not last and run.step < run.max_steps:
             text += "\n\n" + self.status(run, run.step + 1, coming=text)
-        self.history.add("user", text, kind="result", task=run.task)
+        await self.tell(run, text)
 
     def meanwhile(self, run: Run) -> list[str]:
         """What has happened around the agent since its last look: changed files, messages of the user."""
@@ -119,6 +154,8 @@ class Parts:
             report, run.noticed = describe(run.noticed), []
             run.span.emit(EventType.ENVIRONMENT_CHANGE, report=report)
             told.append(environment_message(report, self.tag, when=self._now()))
+        said, run.said = run.said, []
+        told += [runtime_message(text, self.tag) for text in said]
         return [*told, *(user_message(text, self.tag) for text in self.inbox.take(run.span))]
 
     def notice(self, run: Run) -> None:
