@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.session.create import create_session
     from autopilot_runtime.session.file import FileSession
     from autopilot_runtime.session.memory import InMemorySession
+    from autopilot_runtime.session.runlog import RunLog
     from autopilot_runtime.tool.context import ToolContext
     from autopilot_runtime.tool.define import Preview, ToolResult, tool
     from autopilot_runtime.tool.permit import Subject
@@ -78,6 +79,7 @@ _HOME = {
     "session.create": "create_session",
     "session.file": "FileSession",
     "session.memory": "InMemorySession",
+    "session.runlog": "RunLog",
     "tool.context": "ToolContext",
     "tool.define": "Preview ToolResult",
     "tool.permit": "Subject",
@@ -126,6 +128,7 @@ __all__ = [
     "ProviderError",
     "ReplayError",
     "RunInProgress",
+    "RunLog",
     "RunResult",
     "Runtime",
     "RuntimeClosed",

@@ -24,7 +24,7 @@ def guarded(app: Callable[..., Any], *, debug: bool) -> int:
     """Run the app; gives the exit code."""
     _streams()
     try:
-        return _code(app(args=_with_values(_without_debug(debug)), standalone_mode=True))
+        return _code(app(args=_with_values(_without_debug(debug)), prog_name="autopilot", standalone_mode=True))
     except SystemExit as end:
         return _code(end.code)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from autopilot_runtime.cli import safe
 from autopilot_runtime.cli.drive import close
 from autopilot_runtime.cli.origin import remember
 from autopilot_runtime.cli.place import fresh_id
@@ -95,8 +96,10 @@ def open_requests(runtime: AsyncRuntime) -> list[dict[str, Any]]:
 
 def next_lines(runtime: AsyncRuntime, request: Request, result: RunResult) -> list[str]:
     """How to go on with a run that did not complete."""
-    if result.status in _OVER or not is_kept(runtime) or not runtime.messages:
+    if result.status in _OVER or not runtime.messages:
         return []
+    if not is_kept(runtime):
+        return ["It was not kept, so nobody can answer it later."] if result.status == "suspended" else []
     name, flags = runtime.session.session_id, request.place.flags
     if result.status == "suspended":
         return waiting_lines(open_requests(runtime), name, flags)
@@ -105,8 +108,6 @@ def next_lines(runtime: AsyncRuntime, request: Request, result: RunResult) -> li
 
 def waiting_lines(requests: list[dict[str, Any]], session_id: str, flags: str) -> list[str]:
     """What is asked, and how to answer it."""
-    from autopilot_runtime.cli import safe  # small, and only a suspended run needs it
-
     lines = []
     for one in requests:
         about = str(one.get("question") or one.get("description") or one.get("tool") or "")

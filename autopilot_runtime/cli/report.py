@@ -125,6 +125,6 @@ def last_lines(result: RunResult, tally: Tally, code: ExitCode, paint: Paint) ->
     lines = [f"{mark} {paint(' · '.join(parts), 'dim')}"]
     if tally.error and result.status in ("failed", "budget"):
         lines.append(f"{paint('error:', 'red', 'bold')} {safe.prose(tally.error)}")
-    if code in _NEXT:
+    if code in _NEXT and result.status != "suspended":  # that one is told how to answer
         lines.append(_NEXT[code])
     return lines

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.event import Event, EventType
@@ -24,6 +24,7 @@ LIMIT = 20_000  # events that may wait
 _GATHER = 0.1  # seconds: what comes within it is written in one transaction
 _PATIENCE = 5.0
 _FRAME = frozenset({EventType.START, EventType.RESUMED, EventType.RUN_ENDED, EventType.USAGE})
+T = TypeVar("T")
 _Entry = tuple[Event, About]
 
 
@@ -100,7 +101,7 @@ class RunLog:
 
     def _work(self) -> None:
         try:
-            with contextlib.closing(open_log(self.path)) as db:
+            with contextlib.closing(self._patiently(lambda: open_log(self.path))) as db:
                 book = Book(db)
                 while batch := self._batch():
                     self._write(db, book, batch)
@@ -121,7 +122,7 @@ class RunLog:
             return batch
 
     def _write(self, db: sqlite3.Connection, book: Book, batch: list[_Entry]) -> None:
-        self._begin(db)
+        self._patiently(lambda: db.execute("BEGIN IMMEDIATE"))
         try:
             for event, about in batch:
                 book.write(event, about)
@@ -131,15 +132,14 @@ class RunLog:
                 db.execute("ROLLBACK")
             raise
 
-    def _begin(self, db: sqlite3.Connection) -> None:
-        """Begin a transaction; who is at work on the file for long is waited for, while there is room to wait."""
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """What the action gives; who is at work on the file for long is waited for, until the end."""
         while True:
             try:
-                db.execute("BEGIN IMMEDIATE")
-                return
+                return action()
             except sqlite3.OperationalError as error:
                 busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not busy or self._closing or len(self._waiting) >= self._limit:
+                if not busy or self._closing:
                     raise
 
     def _give_up(self, error: Exception) -> None:
