@@ -157,7 +157,7 @@ def log(
         str | None, typer.Option(metavar="ID", help="Only this session.", autocompletion=given.session_ids)
     ] = None,
     since: Annotated[str | None, typer.Option(help="2d, 36h, 20min, or a date.")] = None,
-    here: Annotated[bool, typer.Option("--here", help="Only runs in this folder.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Only runs in this folder and below.")] = False,
     as_json: given.AsJson = False,
     sql: Annotated[str | None, typer.Option(metavar="SELECT", help="Ask the tables runs, events and words.")] = None,
     path: Annotated[bool, typer.Option("--path", help="Print where the file is.")] = False,

@@ -30,8 +30,6 @@ def opened(request: Request, agent: AgentFile, *, stream: bool, tell: Tell) -> I
     runtime = _open(request, agent, stream=stream, tell=tell)
     fresh = is_kept(runtime) and not runtime.messages
     try:
-        if is_kept(runtime):
-            remember(runtime.session, request, agent)
         with _logged(runtime, request, tell):
             yield runtime
     finally:
@@ -44,14 +42,26 @@ def opened(request: Request, agent: AgentFile, *, stream: bool, tell: Tell) -> I
 
 def _open(request: Request, agent: AgentFile, *, stream: bool, tell: Tell) -> AsyncRuntime:
     if request.session is not None or not request.save:
-        return open_runtime(request, agent, stream=stream)
+        return _remembered(request, agent, stream=stream)
     try:
-        return open_runtime(replace(request, session=fresh_id(agent.name)), agent, stream=stream)
+        return _remembered(replace(request, session=fresh_id(agent.name)), agent, stream=stream)
     except SessionError as error:
         if request.place.backend != "file":
             raise
         tell(f"This conversation is not kept: {error}")
         return open_runtime(replace(request, save=False), agent, stream=stream)
+
+
+def _remembered(request: Request, agent: AgentFile, *, stream: bool) -> AsyncRuntime:
+    """The runtime, once its session says what it was begun with: the first thing that has to be written."""
+    runtime = open_runtime(request, agent, stream=stream)
+    try:
+        if is_kept(runtime):
+            remember(runtime.session, request, agent)
+    except BaseException:
+        close(runtime)
+        raise
+    return runtime
 
 
 def _forget(runtime: AsyncRuntime) -> None:

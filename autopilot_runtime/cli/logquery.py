@@ -122,8 +122,9 @@ def _conditions(wish: Wish, now: datetime) -> tuple[str, list[Any]]:
         parts.append("started >= ?")
         given.append(since(wish.since, now))
     if wish.here:
-        parts.append("work_dir = ?")
-        given.append(str(Path.cwd()))
+        here = str(Path.cwd())
+        parts.append("(work_dir = ? OR substr(work_dir, 1, ?) = ?)")
+        given += [here, len(here) + 1, here.rstrip("/") + "/"]
     return f" WHERE {' AND '.join(parts)}" if parts else "", given
 
 

@@ -68,7 +68,7 @@ def test_every_run_is_a_row_that_people_and_datasette_can_read(project: Project)
         (("--agent", "other"), []),
         (("--since", "5min"), ["Paint the doors", "Mend the roof"]),
         (("--since", "2999-01-01"), []),
-        (("--here",), []),
+        (("--here",), ["Paint the doors", "Mend the roof"]),
         (("--session", "nobody"), []),
     ],
 )

@@ -66,6 +66,25 @@ def test_where_sessions_cannot_be_kept_the_run_says_so_once_and_works(project: P
     assert "not kept" not in named.stderr
 
 
+def test_a_disk_that_is_full_from_the_start_costs_the_session_and_not_the_run(project: Project) -> None:
+    project.agent([done("ok")])
+    folder(project).mkdir(parents=True)
+    limited = f"ulimit -f 0; exec {sys.executable} -m autopilot_runtime run agent.yaml 'do it'"
+    env = project.env(AUTOPILOT_NO_LOG="1", PYTHONDONTWRITEBYTECODE="1")
+    ran = subprocess.run(
+        ["bash", "-c", limited],
+        cwd=project.folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "ok\n"), ran.stderr
+    assert ran.stderr.count("This conversation is not kept") == 1
+
+
 def test_a_run_that_did_not_complete_says_how_to_go_on(project: Project) -> None:
     project.agent([write("a.txt", "x\n"), done("ok")], asks=False)
     ran = project.run("--max-steps", "1")
