@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,7 @@ def test_a_disk_that_is_full_from_the_start_costs_the_session_and_not_the_run(pr
         ["bash", "-c", limited],
         cwd=project.folder,
         env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=60,
         check=False,
