@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import sys
@@ -19,6 +20,7 @@ _NAMES = {
     b"\x1b[6~": "page down", b"\x1b[H": "home", b"\x1b[F": "end", b"\x1b": "escape", b"\r": "enter",
     b"\n": "enter", b"\x7f": "back", b"\b": "back", b"\x15": "clear", b"\x10": "up", b"\x0e": "down",
 }  # fmt: skip
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|[^\[O\x1b])")
 _HELP = "↑ ↓ or j k move · type to filter · Enter picks · Esc leaves"
 _ESC_PATIENCE = 0.05
 
@@ -175,14 +177,11 @@ def _keys(fd: int) -> list[str]:
         data += os.read(fd, 1024)
     found = []
     while data:
-        name = next((code for code in sorted(_NAMES, key=len, reverse=True) if data.startswith(code)), None)
-        if name is not None:
-            found.append(_NAMES[name])
-            data = data[len(name) :]
-        else:
-            size = next((n for n in range(1, 5) if _is_letter(data[:n])), 1)
-            found.append(data[:size].decode("utf-8", "replace"))
-            data = data[size:]
+        sequence = _SEQUENCE.match(data)
+        size = sequence.end() if sequence else next((n for n in range(1, 5) if _is_letter(data[:n])), 1)
+        key, data = data[:size], data[size:]
+        # A key nobody asked for (an arrow to the side) does nothing: its Esc must not leave.
+        found += [_NAMES[key]] if key in _NAMES else [] if sequence else [key.decode("utf-8", "replace")]
     return found
 
 
