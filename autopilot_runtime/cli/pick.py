@@ -152,11 +152,13 @@ def _keyboard(facts: Facts) -> Iterator[Callable[[], list[str]] | None]:
     try:
         import termios  # POSIX only
         import tty
-
-        fd = sys.stdin.fileno()
-        saved = termios.tcgetattr(fd) if facts.live else None
-    except (ImportError, OSError, ValueError):
-        saved = None
+    except ImportError:
+        yield None
+        return
+    saved, fd = None, sys.stdin.fileno()
+    if facts.live:
+        with contextlib.suppress(termios.error, OSError):  # the terminal went away
+            saved = termios.tcgetattr(fd)
     if saved is None:
         yield None
         return
