@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.session.create import create_session
     from autopilot_runtime.session.file import FileSession
     from autopilot_runtime.session.memory import InMemorySession
+    from autopilot_runtime.session.runlog import RunLog
     from autopilot_runtime.session.sql import AsyncDatabaseSession, DatabaseSession
     from autopilot_runtime.tool.context import ToolContext
     from autopilot_runtime.tool.define import Preview, ToolResult, tool
@@ -80,6 +81,7 @@ _HOME = {
     "session.file": "FileSession",
     "session.memory": "InMemorySession",
     "session.sql": "AsyncDatabaseSession DatabaseSession",
+    "session.runlog": "RunLog",
     "tool.context": "ToolContext",
     "tool.define": "Preview ToolResult",
     "tool.permit": "Subject",
@@ -130,6 +132,7 @@ __all__ = [
     "ProviderError",
     "ReplayError",
     "RunInProgress",
+    "RunLog",
     "RunResult",
     "Runtime",
     "RuntimeClosed",

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from autopilot_runtime.cli import commands
 from autopilot_runtime.cli import options as given
 from autopilot_runtime.cli.exitcode import MEANING
 from autopilot_runtime.cli.options import OutputChoice
+from autopilot_runtime.cli.place import Place
 from autopilot_runtime.cli.release import release
 
 _WORK, _SETUP, _LOOK = "Work", "Set up", "Look"
@@ -23,6 +25,8 @@ autopilot init && autopilot run agent.yaml "Add a --verbose flag"
 
 autopilot run coder "Fix the failing test" --allow "execute(pytest *)"
 
+autopilot run --continue coder "Now the same for dates.py"
+
 git diff | autopilot run reviewer - --output json | jq -r .result"""
 _RUN_EXAMPLES = f"""Examples:
 
@@ -31,6 +35,10 @@ autopilot run coder "Fix the failing test in tests/test_dates.py"
 autopilot run agent.yaml - < task.md
 
 autopilot run coder "Update the docs" --permission-mode accept-edits --max-cost-usd 0.50
+
+autopilot run --continue coder "Now document it"
+
+autopilot run --resume coder-20261128-141500-a1b2
 
 autopilot run coder "List the TODOs" --output jsonl | jq -r 'select(.type == "tool.started") | .label'
 
@@ -66,8 +74,9 @@ def main(
 
 @app.command(rich_help_panel=_WORK, epilog=_RUN_EXAMPLES)
 def run(
-    agent: given.Agent,
-    task: Annotated[str, typer.Argument(help="What to do. - reads it from standard input.", metavar="TASK")],
+    ctx: typer.Context,
+    agent: given.MaybeAgent = None,
+    task: given.MaybeTask = None,
     output: Annotated[
         OutputChoice, typer.Option(help="text for people; json: one final object; jsonl: every event.")
     ] = OutputChoice.text,
@@ -85,14 +94,22 @@ def run(
     deny: given.Deny = None,
     work_dir: given.WorkDir = None,
     session: given.Session = None,
+    resume: given.Resume = None,
+    newest: given.Newest = False,
+    no_save: given.NoSave = False,
+    session_dir: given.SessionDir = None,
+    db_url: given.DbUrl = None,
     bare: given.Bare = False,
 ) -> None:
     """Work on one task, then exit. Asks before what needs permission; without a terminal, that is refused."""
     from autopilot_runtime.cli.request import Request
 
+    if resume is None and not newest and (agent is None or task is None):
+        # Only who goes on with a session may leave them out.
+        ctx.fail(f"Missing argument '{'AGENT' if agent is None else 'TASK'}'.")
     request = Request(
-        agent,
-        task,
+        agent or "",
+        task or "",
         output=output.value,
         stream=stream,
         model=model,
@@ -100,12 +117,14 @@ def run(
         max_cost_usd=max_cost_usd,
         max_tokens=max_tokens,
         timeout=timeout,
-        permission_mode=permission_mode.value if permission_mode else None,
-        allow=tuple(allow or ()),
-        deny=tuple(deny or ()),
+        **given.rights(permission_mode, allow, deny),
         work_dir=work_dir,
         session=session,
         bare=bare,
+        save=not no_save,
+        place=Place(session_dir, db_url),
+        resume=resume,
+        newest=newest,
     )
     if dry_run:
         from autopilot_runtime.cli.dryrun import dry_run as show
@@ -127,6 +146,9 @@ def chat(
     deny: given.Deny = None,
     work_dir: given.WorkDir = None,
     session: given.Session = None,
+    no_save: given.NoSave = False,
+    session_dir: given.SessionDir = None,
+    db_url: given.DbUrl = None,
     bare: given.Bare = False,
 ) -> None:
     """Talk with an agent, task after task. /help shows its commands."""
@@ -138,12 +160,12 @@ def chat(
         model=model,
         max_steps=max_steps,
         max_cost_usd=max_cost_usd,
-        permission_mode=permission_mode.value if permission_mode else None,
-        allow=tuple(allow or ()),
-        deny=tuple(deny or ()),
+        **given.rights(permission_mode, allow, deny),
         work_dir=work_dir,
         session=session,
         bare=bare,
+        save=not no_save,
+        place=Place(session_dir, db_url),
     )
     raise typer.Exit(chat_command(request))
 
@@ -223,6 +245,8 @@ def undo(
         raise typer.Exit(undoing.list_command(work_dir=folder, as_json=as_json))
     raise typer.Exit(undoing.undo_command(run, work_dir=folder, force=force, as_json=as_json))
 
+
+commands.add_to(app, work=_WORK, look=_LOOK)
 
 if find_spec("autopilot_runtime.cli.demo") is not None:
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from autopilot_runtime.cli import figures, report, safe
-from autopilot_runtime.cli.drive import Driver, close
+from autopilot_runtime.cli import figures, keep, report, safe
+from autopilot_runtime.cli.drive import Driver
 from autopilot_runtime.cli.exitcode import ExitCode, reason
 from autopilot_runtime.cli.front import TextFront
-from autopilot_runtime.cli.request import Request, load_agent, open_runtime
+from autopilot_runtime.cli.origin import remember
+from autopilot_runtime.cli.request import Request, load_agent
 from autopilot_runtime.cli.run import code_of, headline, with_keys
 from autopilot_runtime.cli.screen import Screen
 from autopilot_runtime.cli.tty import look
@@ -30,27 +32,37 @@ def chat_command(request: Request) -> ExitCode:
     facts = look()
     if not facts.person:
         raise SetupError("chat needs a terminal. In a script: autopilot run AGENT TASK")
+    if not request.save and request.session:
+        raise SetupError("--no-save keeps nothing, and a session is what is kept: leave one of them out.")
     agent = load_agent(request, person=True)
-    runtime = open_runtime(request, agent, stream=True)
     screen = Screen(facts)
-    try:
+    with keep.opened(request, agent, stream=True, tell=lambda text: screen.line(safe.prose(text))) as runtime:
         screen.line(screen.paint(headline(runtime), "dim"))
         if runtime.messages:
             screen.line(screen.paint(f"Going on with {figures.count(len(runtime.messages), 'message')}.", "dim"))
         with _history():
-            Chat(runtime, screen).loop()
-    finally:
-        close(runtime)
+            Chat(runtime, screen, anew=lambda: remember(runtime.session, request, agent)).loop()
+        if keep.is_kept(runtime) and runtime.messages:
+            again = f"autopilot chat {shlex.quote(request.agent)} --session {runtime.session.session_id}"
+            screen.line(screen.paint(f"Go on: {again}{request.place.flags}", "dim"))
     return ExitCode.DONE
 
 
 class Chat:
     """One conversation at a prompt."""
 
-    def __init__(self, runtime: AsyncRuntime, screen: Screen, read: Callable[[str], str] = input) -> None:
+    def __init__(
+        self,
+        runtime: AsyncRuntime,
+        screen: Screen,
+        read: Callable[[str], str] = input,
+        *,
+        anew: Callable[[], None] = lambda: None,
+    ) -> None:
         self._runtime = runtime
         self._screen = screen
         self._read = read
+        self._anew = anew
         self._cost: float | None = 0.0
         self._tokens = 0
         self._commands: dict[str, Callable[[], None]] = {
@@ -95,6 +107,7 @@ class Chat:
 
     def _reset(self) -> None:
         self._runtime.reset()
+        self._anew()
         self._screen.line("The conversation is forgotten.")
 
     def _tell_cost(self) -> None:

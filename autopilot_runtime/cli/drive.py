@@ -56,12 +56,16 @@ class Driver:
             for kind in DECIDERS:
                 runtime.hooks.register(kind, _later)
 
-    def run(self, task: str) -> RunResult:
-        """Work on `task`; gives how it ended. Raises what kept it from starting."""
+    def run(self, task: str | None) -> RunResult:
+        """Work on `task`, or (None) on the run that was interrupted; gives how it ended.
+
+        Raises what kept it from starting.
+        """
         feed = self._runtime.open_feed()
         stop = self.stop = Stop(self._runtime.abort, self._front.clear)
         with stop.catching():
-            work = asyncio.run_coroutine_threadsafe(self._runtime.run(task), bridge().loop)
+            begun = self._runtime.resume() if task is None else self._runtime.run(task)
+            work = asyncio.run_coroutine_threadsafe(begun, bridge().loop)
             work.add_done_callback(lambda _: feed.close())
             try:
                 self._follow(feed, work, stop)

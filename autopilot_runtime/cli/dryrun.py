@@ -12,6 +12,8 @@ from autopilot_runtime.cli import figures, safe, wire
 from autopilot_runtime.cli.drive import close
 from autopilot_runtime.cli.exitcode import ExitCode
 from autopilot_runtime.cli.request import Request, load_agent, open_runtime
+from autopilot_runtime.cli.resume import settled
+from autopilot_runtime.cli.tty import look
 from autopilot_runtime.context.budget import Estimate
 from autopilot_runtime.model.compatible import PRESETS
 from autopilot_runtime.model.prices import price_of
@@ -23,6 +25,7 @@ from autopilot_runtime.runtime.runtime import AsyncRuntime
 
 def dry_run(request: Request) -> ExitCode:
     """Show the configuration, the system prompt, the tools and what the first call costs."""
+    request = settled(request, look(), lambda _: None)
     agent = load_agent(request, person=True)
     runtime = open_runtime(request, agent, stream=False, provider=ScriptedProvider([]))
     try:

@@ -24,7 +24,7 @@ def guarded(app: Callable[..., Any], *, debug: bool) -> int:
     """Run the app; gives the exit code."""
     _streams()
     try:
-        return _code(app(args=_without_debug(debug), standalone_mode=True))
+        return _code(app(args=_with_values(_without_debug(debug)), prog_name="autopilot", standalone_mode=True))
     except SystemExit as end:
         return _code(end.code)
     except KeyboardInterrupt:
@@ -60,6 +60,16 @@ def _without_debug(debug: bool) -> list[str]:
     if debug:
         arguments.remove("--debug")
     return arguments
+
+
+def _with_values(arguments: list[str]) -> list[str]:
+    """`--resume` may stand without an id; the parser only knows options that always have a value, or never."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    bare = [
+        one == "--resume" and at < end and (at + 1 == len(arguments) or arguments[at + 1].startswith("-"))
+        for at, one in enumerate(arguments)
+    ]
+    return [f"{one}=" if alone else one for one, alone in zip(arguments, bare, strict=True)]
 
 
 def _code(value: object) -> int:

@@ -29,3 +29,11 @@ def seconds(elapsed: float) -> str:
 def count(number: int, word: str) -> str:
     """`1 step`, `3 steps`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def ago(elapsed: float) -> str:
+    """`just now`, `3 min ago`, `2 h ago`, `5 d ago`, `8 weeks ago`."""
+    for size, least, word in ((604_800, 5, "weeks"), (86_400, 2, "d"), (3_600, 1, "h"), (60, 1, "min")):
+        if elapsed >= size * least:
+            return f"{int(elapsed // size)} {word} ago"
+    return "just now"

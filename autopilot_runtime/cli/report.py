@@ -8,6 +8,7 @@ from autopilot_runtime.cli import figures, safe
 from autopilot_runtime.cli.exitcode import ExitCode, reason
 from autopilot_runtime.cli.tally import Tally
 from autopilot_runtime.cli.tty import Paint
+from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.protocols import RunResult, RunStatus
 
 _SUBTYPE: dict[RunStatus, str] = {
@@ -97,6 +98,16 @@ def error_object(error: BaseException, code: ExitCode) -> dict[str, Any]:
     }
 
 
+def waiting_object(session_id: str, requests: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same object for a run that still waits for answers (or, with none, was answered and left at that)."""
+    code = ExitCode.NEEDS_PERSON if requests else ExitCode.DONE
+    status = "suspended" if requests else "answered"
+    nothing = error_object(SetupError("it waits for an answer"), code)
+    subtype = {"subtype": "error_needs_input" if requests else "success", "is_error": bool(requests)}
+    error = {"error": nothing["error"] if requests else None}
+    return {**nothing, **subtype, **error, "session_id": session_id, "status": status, "open_requests": requests}
+
+
 def last_lines(result: RunResult, tally: Tally, code: ExitCode, paint: Paint) -> list[str]:
     """`✓ done · 3 steps · 12 s · 8.1k tokens · $0.02 · 1 file changed`, the error if any, and what to do next."""
     good = code == ExitCode.DONE
@@ -114,6 +125,6 @@ def last_lines(result: RunResult, tally: Tally, code: ExitCode, paint: Paint) ->
     lines = [f"{mark} {paint(' · '.join(parts), 'dim')}"]
     if tally.error and result.status in ("failed", "budget"):
         lines.append(f"{paint('error:', 'red', 'bold')} {safe.prose(tally.error)}")
-    if code in _NEXT:
+    if code in _NEXT and result.status != "suspended":  # that one is told how to answer
         lines.append(_NEXT[code])
     return lines

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from autopilot_runtime.cli.place import Place
 from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.protocols import Provider
 from autopilot_runtime.runtime.agentfile import AgentFile
@@ -16,8 +17,21 @@ STDIN_LIMIT = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person says to a request that a suspended run waits for; without an id, to the only one."""
+
+    value: str
+    request_id: str | None = None
+    go_on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """The flags, as given. None means: what the agent file says."""
+    """The flags, as given. None means: what the agent file says.
+
+    `resume` is the id of the session to go on with, "" one to be picked; `newest` is the newest one. Once that
+    is known it stands in `session`, and `resuming` says that there is no new task.
+    """
 
     agent: str
     task: str = ""
@@ -34,6 +48,12 @@ class Request:
     work_dir: Path | None = None
     session: str | None = None
     bare: bool = False
+    save: bool = True
+    place: Place = field(default_factory=Place)
+    resume: str | None = None
+    newest: bool = False
+    resuming: bool = False
+    answer: Answer | None = None
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -74,11 +94,14 @@ def load_agent(request: Request, *, person: bool) -> AgentFile:
 def open_runtime(
     request: Request, agent: AgentFile, *, stream: bool, provider: Provider | None = None
 ) -> AsyncRuntime:
-    """A runtime for the request; `--session` keeps the conversation in a file."""
+    """A runtime for the request; one with a session id keeps the conversation."""
+    kept = request.session is not None
     return AsyncRuntime(
         agent,
-        session="memory" if request.session is None else "file",
+        session=request.place.backend if kept else "memory",
         session_id=request.session,
+        session_dir=request.place.session_dir if kept else None,
+        db_url=request.place.db_url if kept else None,
         stream=stream,
         provider=provider,
         permission_mode=request.permission_mode,

@@ -26,6 +26,8 @@ _VARIES = (
     (r"(?:/[\w.-]+)+/(autopilot-demo|workspace)\b", r"<folder>/\1"),
     (r"#[0-9a-f]{6}\b", "<tag>"),
     (r"\b(run|s)_[0-9a-f]{20,}\b", r"\1_<id>"),
+    (r"\b[a-z-]+-\d{8}-\d{6}-[0-9a-f]{4}\b", "<session>"),
+    (r"\b(?:just now|\d+ (?:min|h) ago)\b", "<age>"),
     (r'"ts":[\d.]+', '"ts":<time>'),
 )
 INSTALL = re.compile(r"^python3 -m venv \.venv && \.venv/bin/pip install -e \. && ")

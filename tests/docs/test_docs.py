@@ -29,6 +29,7 @@ EXECUTED = {
     "docs/sandbox.md",
     "docs/tools.md",
     "docs/search.md",
+    "docs/sessions.md",
 }
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 

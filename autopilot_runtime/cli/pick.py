@@ -1,0 +1,216 @@
+"""The picker of `--resume`: a list to move in and to filter; where that cannot be drawn, numbers and a line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from autopilot_runtime.cli import safe
+from autopilot_runtime.cli.overview import Row, lines
+from autopilot_runtime.cli.screen import clip
+from autopilot_runtime.cli.tty import Facts, Paint
+
+_NAMES = {
+    b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB": "down", b"\x1b[5~": "page up",
+    b"\x1b[6~": "page down", b"\x1b[H": "home", b"\x1b[F": "end", b"\x1b": "escape", b"\r": "enter",
+    b"\n": "enter", b"\x7f": "back", b"\b": "back", b"\x15": "clear", b"\x10": "up", b"\x0e": "down",
+}  # fmt: skip
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|[^\[O\x1b])")
+_HELP = "↑ ↓ or j k move · type to filter · Enter picks · Esc leaves"
+_ESC_PATIENCE = 0.05
+
+
+class Picker:
+    """What is shown and chosen, apart from any terminal. Letters j and k move until a filter is begun (also by /)."""
+
+    def __init__(self, found: Sequence[Row], *, height: int = 8) -> None:
+        self._all = list(found)
+        self._height = max(height, 1)
+        self.filter = ""
+        self._filtering = False
+        self.at = 0
+
+    @property
+    def left(self) -> list[Row]:
+        """The rows that have every word of the filter."""
+        words = self.filter.lower().split()
+        return [
+            one
+            for one in self._all
+            if all(word in f"{one.session_id} {one.agent} {one.task}".lower() for word in words)
+        ]
+
+    @property
+    def chosen(self) -> Row | None:
+        """The row the mark is on."""
+        left = self.left
+        return left[self.at] if left else None
+
+    def press(self, key: str) -> bool | None:
+        """Take a key. True: picked, False: left without, None: still choosing."""
+        moves = {
+            "up": -1,
+            "down": 1,
+            "page up": -self._height,
+            "page down": self._height,
+            "home": -(10**6),
+            "end": 10**6,
+        }
+        if not self._filtering:
+            moves |= {"k": -1, "j": 1}
+        if key in moves:
+            self.at = min(max(self.at + moves[key], 0), max(len(self.left) - 1, 0))
+        elif key == "enter":
+            return True if self.left else None
+        elif key == "escape" and not self._filtering:
+            return False
+        elif key in ("escape", "clear"):
+            self._search("", on=False)
+        elif key == "back":
+            self._search(self.filter[:-1], on=len(self.filter) > 1)
+        elif not self._filtering and key.isdecimal() and 1 <= int(key) <= len(self._shown()):
+            self.at = self._first() + int(key) - 1
+            return True
+        elif len(key) == 1 and key.isprintable():
+            self._search(self.filter + ("" if key == "/" and not self._filtering else key), on=True)
+        return None
+
+    def _search(self, text: str, *, on: bool) -> None:
+        self.filter, self._filtering, self.at = text, on, 0
+
+    def _first(self) -> int:
+        """The first row in the window: the mark stays inside."""
+        return max(0, min(self.at - self._height // 2, len(self.left) - self._height))
+
+    def _shown(self) -> list[Row]:
+        return self.left[self._first() : self._first() + self._height]
+
+    def drawn(self, paint: Paint, width: int) -> list[str]:
+        """The lines to show."""
+        out = [
+            clip(
+                f"Go on with which session?  {self.filter}▏" if self._filtering else "Go on with which session?",
+                width,
+            )
+        ]
+        for number, row in enumerate(self._shown(), 1):
+            here = self._first() + number - 1 == self.at
+            digit = str(number) if number < 10 and not self._filtering else " "
+            head, *rest = lines(row, paint, width=width - 4)
+            mark = paint("❯", "cyan", "bold") if here else " "
+            out += [f"{mark} {digit} {head}", *(f"    {one}" for one in rest)]
+        count = len(self.left)
+        if not count:
+            out.append("    nothing has all of these words")
+        more = f"{count} of {len(self._all)} · " if count != len(self._all) or count > self._height else ""
+        return [*out, paint(clip(more + _HELP, width), "dim")]
+
+
+def pick(found: Sequence[Row], facts: Facts) -> Row | None:
+    """The row a person chooses; None when they leave without."""
+    size = shutil.get_terminal_size()
+    with _keyboard(facts) as read:
+        if read is None or size.columns < 40 or size.lines < 8:
+            return _by_number(found)
+        # Two lines a row, and a line above and below.
+        picker = Picker(found, height=min((size.lines - 4) // 2, 9))
+        return _live(picker, Paint(facts.err_colour), read)
+
+
+def _live(picker: Picker, paint: Paint, read: Callable[[], list[str]]) -> Row | None:
+    above = 0
+    try:
+        while True:
+            width = shutil.get_terminal_size().columns - 1
+            text = picker.drawn(paint, width)
+            _erase(above)
+            sys.stderr.write("\n".join(text) + "\n")
+            sys.stderr.flush()
+            above = len(text)
+            for key in read():
+                done = picker.press(key)
+                if done is not None:
+                    return picker.chosen if done else None
+    finally:
+        _erase(above)
+        sys.stderr.flush()
+
+
+def _erase(above: int) -> None:
+    if above:
+        sys.stderr.write(f"\x1b[{above}A\r\x1b[J")
+
+
+@contextlib.contextmanager
+def _keyboard(facts: Facts) -> Iterator[Callable[[], list[str]] | None]:
+    """Keys one by one and unseen; None where that cannot be had. Ctrl+C still makes a signal."""
+    try:
+        import termios  # POSIX only
+        import tty
+    except ImportError:
+        yield None
+        return
+    saved, fd = None, sys.stdin.fileno()
+    if facts.live:
+        with contextlib.suppress(termios.error, OSError):  # the terminal went away
+            saved = termios.tcgetattr(fd)
+    if saved is None:
+        yield None
+        return
+    try:
+        tty.setcbreak(fd, termios.TCSADRAIN)
+        yield lambda: _keys(fd)
+    finally:
+        termios.tcsetattr(fd, termios.TCSAFLUSH, saved)
+
+
+def _keys(fd: int) -> list[str]:
+    """The next keys; the end of input leaves, like Esc."""
+    data = os.read(fd, 1024)
+    if not data:
+        return ["escape", "escape"]
+    # A sequence may come in pieces; a letter in UTF-8, too.
+    while data.endswith((b"\x1b", b"\x1b[", b"\x1bO")) and select.select([fd], [], [], _ESC_PATIENCE)[0]:
+        data += os.read(fd, 1024)
+    found = []
+    while data:
+        sequence = _SEQUENCE.match(data)
+        size = sequence.end() if sequence else next((n for n in range(1, 5) if _is_letter(data[:n])), 1)
+        key, data = data[:size], data[size:]
+        # A key nobody asked for (an arrow to the side) does nothing: its Esc must not leave.
+        found += [_NAMES[key]] if key in _NAMES else [] if sequence else [key.decode("utf-8", "replace")]
+    return found
+
+
+def _is_letter(data: bytes) -> bool:
+    try:
+        return len(data.decode("utf-8")) == 1
+    except UnicodeDecodeError:
+        return False
+
+
+def _by_number(found: Sequence[Row]) -> Row | None:
+    """A plain list and a line to type in, for terminals that cannot redraw."""
+    plain, width = Paint(False), 79
+    for number, row in enumerate(found[:20], 1):
+        head, *rest = lines(row, plain, width=width - 4)
+        sys.stderr.write("\n".join([f"{number:>2}  {head}", *(f"    {one}" for one in rest)]) + "\n")
+    sys.stderr.flush()
+    while True:
+        try:
+            typed = input("Number, or the beginning of an id (empty leaves): ").strip()
+        except EOFError:
+            return None
+        if not typed:
+            return None
+        if typed.isdecimal() and 1 <= int(typed) <= min(len(found), 20):
+            return found[int(typed) - 1]
+        fit = [row for row in found if row.session_id.startswith(typed)]
+        if len(fit) == 1:
+            return fit[0]
+        sys.stderr.write(f"{safe.one_line(typed, 80)} is not one of them.\n")
