@@ -8,8 +8,9 @@ from typing import Any
 from autopilot_runtime.core.errors import SessionError
 from autopilot_runtime.core.ids import new_id
 
-# The tag is in the messages, and what was archived belongs to them; all else is of runs the fork did not make.
-KEPT = ("tag", "memory_state")
+# The tag is in the messages, what was archived belongs to them, and the agent is the same; all else is of runs the
+# fork did not make.
+KEPT = ("tag", "memory_state", "origin")
 
 
 def fork_id(session_id: str, wanted: str | None) -> str:
