@@ -163,8 +163,9 @@ class Desk:
         value = plain(result.value if isinstance(result, ToolResult) else result)
         shown = show(value) if shown is None else shown
         texts = [*self._emitted, *([shown] if shown is not None else [])]
-        note = result.note if isinstance(result, ToolResult) else ""
-        return Outcome(value, "\n".join(texts) if texts else None, note=note)
+        told = result if isinstance(result, ToolResult) else ToolResult()
+        text = "\n".join(texts) if texts else None
+        return Outcome(value, text, note=told.note, source=told.source, whole=told.whole)
 
     def _context(self, tool: Tool, scope: Scope, arguments: dict[str, Any]) -> ToolContext:
         takes = tool.spec.payloads(arguments) if tool.spec.payloads else 0
