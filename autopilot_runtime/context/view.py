@@ -80,9 +80,14 @@ class View:
                 weights[index] = raw
         return weights
 
-    def task_raw(self, number: int) -> int:
-        """The raw count of a task in full."""
-        return sum(raw for one, raw in zip(self._all, self._raw, strict=True) if one.task == number)
+    def before(self, upto: int) -> list[Message]:
+        """What is sent in place of the messages before that one."""
+        return [one for index, (one, _) in self._laid_out(self.state) if index < upto]
+
+    def hidden_raw(self, number: int) -> int:
+        """The raw count of the messages of a task that are out of sight."""
+        upto = len(self._all) if number in self.state.archived else self.state.upto
+        return sum(self._raw[index] for index in range(upto) if self._all[index].task == number)
 
     def _laid_out(self, state: State) -> Iterator[tuple[int, tuple[Message, int]]]:
         """What is sent, in order, each with the index of the (first) message it stands for."""

@@ -7,13 +7,14 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.core.bridge import in_task
-from autopilot_runtime.core.errors import MissingKey, SetupError
+from autopilot_runtime.core.errors import MissingKey, SetupError, ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.ids import new_id, slug
 from autopilot_runtime.core.protocols import Provider, RunResult, Sandbox, SessionStore
@@ -29,10 +30,12 @@ from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
 from autopilot_runtime.runtime.instructions import Instruction, find_instructions
 from autopilot_runtime.runtime.mandate import Hire, Mandate, fulfil
+from autopilot_runtime.runtime.memory import Memory, TaskMemory
 from autopilot_runtime.runtime.narrow import narrowed
 from autopilot_runtime.runtime.notes import TerminalState, new_tag
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.prompt import build_prompt
+from autopilot_runtime.runtime.recall import Recall
 from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.runtime.skills import find_skills
@@ -50,6 +53,10 @@ if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
 
 _PATIENCE = 5.0
+_UNREAD = (
+    "The session holds a memory_state that this release cannot read: what another writer archived is shown in full. "
+    "It is kept as it is."
+)
 MAX_DEPTH = 2  # levels of sub-agents where the agent file does not say
 # A recorded run is often played in the workspace it was recorded in: the files it makes are there already.
 _WROTE = re.compile(r"^(?:wrote (.+) \(new, |(.+) already had this content \()(\d+ lines?\))$", re.MULTILINE)
@@ -108,7 +115,10 @@ class Kit:
         self._secrets: set[str] = set()
         self.refresh_secrets()
         self.inbox = Inbox(session, mask=self._mask, kept=self._message_kept)
-        self.history = History(session, self.stream, Meter(window=agent.memory.max_context_tokens), inbox=self.inbox)
+        words, meter = Recall(lambda: self.tag), Meter(window=agent.memory.max_context_tokens)
+        self.history = History(session, self.stream, meter, inbox=self.inbox, words=words)
+        can_archive = partial(self.registry.__contains__, "archive_context")
+        self.memory = Memory(self.history, agent.memory, words=words, tools=can_archive)
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=self.protected)
         self.watch = Watch(self.workspace)
         self.rights = Rights(
@@ -170,13 +180,15 @@ class Kit:
         for line in self.rights.idle_rules(self.ground.roster.tools):
             run.scope.emit(EventType.WARNING, message=line)
         system = self.system_prompt()
-        if not self.history.meter.used:
-            self.history.meter.add(system)
+        self.history.meter.begin(system)
+        if self.history.unread is not None:
+            run.scope.emit(EventType.WARNING, message=_UNREAD)
         return Parts(
             provider=self.provider,
             sandbox=self._sandbox,
             registry=self.registry,
             history=self.history,
+            memory=self.memory,
             inbox=self.inbox,
             system=system,
             tag=self.tag,
@@ -220,11 +232,22 @@ class Kit:
             registry=self.registry,
             rights=self.rights,
             workspace=self.workspace,
-            ask=self.questions.ask,
+            ask=partial(self.ask, run),
             delegate=self.delegate,
             terminals=lambda: self.terminal_pool,
+            memory=TaskMemory(self.memory, run),
         )
         return self._desk
+
+    async def ask(self, run: Run, question: str, scope: Scope) -> str:
+        """The answer of a person. What nobody answers is remembered as open."""
+        try:
+            answer = await self.questions.ask(question, scope)
+        except ToolError:
+            await self.memory.unanswered(run, question)
+            raise
+        await self.memory.answered(question)
+        return answer
 
     async def delegate(self, run: Run, scope: Scope, tool: Tool, name: str, task: str, bounds: Bounds) -> RunResult:
         """Let an agent that this tool may call work on `task` to its end."""
@@ -348,6 +371,7 @@ class Kit:
         """Forget the conversation and everything that belongs to it."""
         self.session.reset()
         self.history.reload()
+        self.memory.forget()
         self.inbox.clear()
         self.tag = new_tag()
         self._introduced.clear()

@@ -21,7 +21,7 @@ from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.bounds import Bounds
-from autopilot_runtime.tool.context import PayloadQueue, ToolContext
+from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
 from autopilot_runtime.tool.registry import ToolRegistry
@@ -52,6 +52,7 @@ class Desk:
         ask: Ask,
         delegate: Delegate,
         terminals: Callable[[], TerminalPool],
+        memory: ContextMemory,
     ) -> None:
         self._run = run
         self._scope = scope
@@ -63,6 +64,7 @@ class Desk:
         self._ask = ask
         self._delegate = delegate
         self._terminals = terminals
+        self._memory = memory
         self._limit: asyncio.Timeout | None = None
         self._resting = 0
         self._emitted: list[str] = []
@@ -180,6 +182,7 @@ class Desk:
             on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
             on_ask=lambda question: self._at_rest(self._ask(question, scope)),
             open_terminals=self._terminals,
+            memory=self._memory,
             agents=tool.agents,
             run_agent=lambda agent, task, bounds: self._at_rest(
                 self._delegate(self._run, scope, tool, agent, task, bounds)

@@ -17,6 +17,7 @@ from autopilot_runtime.model.retry import notices
 from autopilot_runtime.runtime.desk import Desk
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.memory import Memory
 from autopilot_runtime.runtime.notes import (
     TerminalState,
     environment_message,
@@ -25,6 +26,7 @@ from autopilot_runtime.runtime.notes import (
     status_block,
     user_message,
 )
+from autopilot_runtime.runtime.recall import looks
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch, describe
@@ -40,6 +42,7 @@ class Parts:
     sandbox: Sandbox
     registry: ToolRegistry
     history: History
+    memory: Memory
     inbox: Inbox
     system: str
     tag: str
@@ -83,6 +86,7 @@ class Parts:
             cwd=self.work_dir,
             terminals=self.terminals(),
             tokens=(used, meter.window),
+            hint=self.memory.hint(run),
             cost=_cost(run),
         )
 
@@ -109,7 +113,9 @@ class Parts:
             text = "\n\n".join([runtime_message(problems, self.tag), *extra])
         if not last and run.step < run.max_steps:
             text += "\n\n" + self.status(run, run.step + 1, coming=text)
-        self.history.add("user", text, kind="result", task=run.task)
+        message = self.history.add("user", text, kind="result", task=run.task)
+        if result is not None and message.content == text:  # else a secret was masked, and the places do not fit
+            self.memory.saw(looks(result, self.tag))
 
     def meanwhile(self, run: Run) -> list[str]:
         """What has happened around the agent since its last look: changed files, messages of the user."""

@@ -75,10 +75,10 @@ class Run:
         self.span = self.scope.child()
         self.span.emit(EventType.STEP, step=self.step, max_steps=self.max_steps)
 
-    def check_budget(self) -> None:
-        """Raise when something that is limited is used up, or would not last for one more model call."""
+    def check_budget(self, *, calls: int = 1) -> None:
+        """Raise when something that is limited is used up, or would not last for so many more model calls."""
         coming = self.forecast()
-        self._afford(self._cost_of(coming), _size(coming))
+        self._afford(calls * self._cost_of(coming), calls * _size(coming))
 
     def _afford(self, cost: float, tokens: int) -> None:
         """Raise when this run, or its caller, cannot pay for such a model call."""

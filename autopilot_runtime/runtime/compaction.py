@@ -1,0 +1,209 @@
+"""A conversation that outgrows the window goes on: what is oldest becomes one summary, made by the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from autopilot_runtime.context.archive import State, Summary
+from autopilot_runtime.context.budget import message_tokens
+from autopilot_runtime.context.compact import digest, fold_at, transcript
+from autopilot_runtime.core.errors import ProviderError
+from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.message import Message, printable
+from autopilot_runtime.core.protocols import Retrying, Stopped, Text, Usage, Used
+from autopilot_runtime.runtime.hearing import Heard, Hearing
+from autopilot_runtime.runtime.parts import Parts
+from autopilot_runtime.runtime.recall import kept_parts, without_status
+from autopilot_runtime.runtime.run import BudgetSpent, Run
+
+_GOAL = 0.6  # of the limit: what is left after it was made shorter, so that this does not happen at every step
+_THINKING_ROOM = 2_000  # models that think count their thoughts as output
+
+
+async def hear(run: Run, parts: Parts) -> Heard:
+    """One model call, with a conversation that fits. Where the model says that it does not: once more, shortened."""
+    await parts.memory.settle(run)
+    meter = parts.history.meter
+    if meter.used > parts.memory.limit:
+        await compact(run, parts, goal=parts.memory.limit * _GOAL)
+    heard, why = await _listen(run, parts)
+    if heard is not None:
+        return heard
+    shorter = await compact(run, parts, goal=min(parts.memory.limit, meter.used) * _GOAL)
+    if shorter:
+        run.span.emit(EventType.RETRY, attempt=1, delay=0.0, error=str(why), kind="context")
+        heard, why = await _listen(run, parts)
+        if heard is not None:
+            return heard
+    raise too_long(parts, str(why), shorter=shorter) from why
+
+
+async def _listen(run: Run, parts: Parts) -> tuple[Heard | None, Exception | None]:
+    """The reply, or what the provider said when the conversation is too long for it."""
+    run.hearing = Hearing(parts.provider, run.span, live=parts.live)
+    try:
+        heard = await run.hearing.listen(
+            parts.history.view.messages, system=parts.system, max_tokens=parts.max_tokens
+        )
+    except ProviderError as error:
+        if error.kind != "context":
+            raise
+        run.hearing = None
+        return None, error
+    if heard.stop.reason != "context":
+        return heard, None
+    run.hearing = None
+    run.spend(heard.usage)
+    return None, ProviderError(heard.stop.detail or "the window was full", kind="context")
+
+
+def too_long(parts: Parts, why: str, *, shorter: bool) -> ProviderError:
+    """The error for a conversation that cannot be made to fit, with the numbers that say why."""
+    history, meter = parts.history, parts.history.meter
+    sizes = [(meter.tokens(message_tokens(one.content)), at, one) for at, one in enumerate(history.view.messages, 1)]
+    largest = sorted(sizes, key=lambda size: -size[0])[:3]
+    told = "; ".join(f"message {at} ({one.kind} of task {one.task}): about {size:,}" for size, at, one in largest)
+    tried = "after its older part was summed up" if shorter else "and there is nothing older to sum up"
+    system = meter.tokens(message_tokens(parts.system))
+    return parts.model_error(
+        f"cannot take a conversation of this length, {tried}: about {meter.used:,} tokens, {system:,} of them the "
+        f"system prompt; memory.max_context_tokens is {meter.window:,}. The largest: {told}. {why}".strip(),
+        kind="context",
+    )
+
+
+# ---------------------------------------------------------------- making it shorter
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be summed up: the messages before `upto`; what of them stays; how it is shown now."""
+
+    upto: int
+    state: State
+    sight: Sequence[Message]
+    chars: int  # of the summary, at most
+    room: int  # characters, for what it is made from
+
+
+async def compact(run: Run, parts: Parts, *, goal: float) -> bool:
+    """Sum up the oldest part, so that about `goal` tokens are left; False when that would gain nothing."""
+    plan = _plan(run, parts, goal)
+    if plan is None:
+        _warn_of_the_largest(run, parts)
+        return False
+    before = plan.state.summary
+    old = parts.history.messages[plan.state.upto : plan.upto]
+    text, by_model = await _by_model(run, parts, plan), True
+    if not text:
+        told = [replace(one, content=without_status(one, parts.tag)) for one in old]
+        text, by_model = digest(told, before=before.text if before else "", chars=plan.chars), False
+    kept = kept_parts(parts.history.messages[: plan.upto], parts.tag, current=run.task)
+    summary = Summary(parts.mask(printable(text)), plan.upto, kept, plan.state.questions, by_model)
+    left = {one.task for one in parts.history.messages[plan.upto :]}
+    state = replace(
+        plan.state,
+        summary=summary,
+        archived={number: one for number, one in plan.state.archived.items() if number in left},
+        revealed=frozenset(),
+        dropped=tuple(span for span in plan.state.dropped if span.index >= plan.upto),
+    )
+    await parts.memory.put(run, state, f"the first {plan.upto} messages summed up")
+    return True
+
+
+def _plan(run: Run, parts: Parts, goal: float) -> Plan | None:
+    history, meter = parts.history, parts.history.meter
+    messages, view, factor = history.messages, history.view, meter.estimate.factor
+    keep, most = parts.memory.spec.keep_last_messages, parts.memory.spec.global_summary_max_tokens
+    room = int(goal / factor) - message_tokens(parts.system) - int(most / factor)
+    kept = _kept_raw(run, parts, len(messages) - keep)
+    weights = view.weights()
+    at = fold_at(messages, weights, first=view.state.upto, keep=keep, room=room - kept, whole=view.state.archived)
+    if at is None:
+        return None
+    gone = sum(weights[:at]) + (view.raw - sum(weights))
+    if gone <= _kept_raw(run, parts, at) + int(most / factor):
+        return None
+    sight = view.before(at)
+    per_char = gone / max(1, sum(len(one.content) for one in sight))
+    half = max(0, meter.window // 2 - most) / factor
+    return Plan(at, view.state, sight, int(most / factor / max(per_char, 0.1)), int(half / max(per_char, 0.05)))
+
+
+def _kept_raw(run: Run, parts: Parts, upto: int) -> int:
+    messages = parts.history.messages
+    spans = kept_parts(messages[: max(0, upto)], parts.tag, current=run.task)
+    return sum(message_tokens(messages[one.index].content[one.start : one.end]) for one in spans)
+
+
+def _warn_of_the_largest(run: Run, parts: Parts) -> None:
+    meter = parts.history.meter
+    if meter.used > meter.window and parts.memory.warned != run.id:
+        parts.memory.warned = run.id
+        told = str(too_long(parts, "It is sent as it is.", shorter=False))
+        run.span.emit(EventType.WARNING, message=told)
+
+
+# ---------------------------------------------------------------- asking the model
+
+
+async def _by_model(run: Run, parts: Parts, plan: Plan) -> str:
+    """The model's own summary; empty, with a warning, when there is none to be had."""
+    try:
+        run.check_budget(calls=2)  # this one, and the one it is made for
+    except BudgetSpent as spent:
+        return _without(run, f"the budget does not last for it: {spent}")
+    texts = [replace(one, content=without_status(one, parts.tag)) for one in plan.sight]
+    asked = Message("user", transcript(texts, chars=plan.room), "note", run.task)
+    newest = run.newest
+    try:
+        text, usage = await _answer(parts, asked)
+    except Exception as error:  # also of a provider that is the user's: the run does not end for a summary
+        return _without(run, f"{type(error).__name__}: {error}")
+    run.spend(usage)
+    run.newest = newest  # what the next step will cost is told by the last step, not by this
+    return _fitted(text.strip(), parts) if text.strip() else _without(run, "it gave none")
+
+
+async def _answer(parts: Parts, asked: Message) -> tuple[str, Usage]:
+    most = parts.memory.spec.global_summary_max_tokens
+    system = _prompt().replace("{{tokens}}", str(most))
+    pieces: list[str] = []
+    usage, stop = Usage(), Stopped("end")
+    async for delta in parts.provider.stream([asked], system=system, max_tokens=most + _THINKING_ROOM):
+        if isinstance(delta, Text):
+            pieces.append(delta.text)
+        elif isinstance(delta, Retrying):
+            pieces.clear()
+        elif isinstance(delta, Used):
+            usage = delta.usage
+        elif isinstance(delta, Stopped):
+            stop = delta
+    if stop.reason in ("refusal", "context"):
+        pieces.clear()
+    return "".join(pieces), usage
+
+
+def _fitted(text: str, parts: Parts) -> str:
+    """A summary that is too long, cut at a line or a word."""
+    most, size = parts.memory.spec.global_summary_max_tokens, parts.history.meter.estimate.tokens(text)
+    if size <= most:
+        return text
+    cut = text[: len(text) * most // size]
+    return cut[: max(cut.rfind("\n"), cut.rfind(" "), len(cut) // 2)] + " [...]"
+
+
+def _without(run: Run, why: str) -> str:
+    run.span.emit(
+        EventType.WARNING, message=f"Older conversation is summed up without the model, in plain facts ({why})."
+    )
+    return ""
+
+
+@cache
+def _prompt() -> str:
+    return Path(__file__).with_name("summary.md").read_text(encoding="utf-8")

@@ -1,0 +1,144 @@
+"""What of the conversation is in sight: tasks put away and taken out, outputs shown twice, questions left open."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from autopilot_runtime.context.archive import Archived, Span, State, archive, can_archive, hidden, reveal
+from autopilot_runtime.context.budget import message_tokens
+from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.message import printable
+from autopilot_runtime.runtime.agentschema import MemorySpec
+from autopilot_runtime.runtime.history import History
+from autopilot_runtime.runtime.recall import Look, Recall
+from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.tool.context import ArchivedTask
+
+HINT_PERCENT = 75
+
+
+class Memory:
+    """Decides what stands for what in the view of one conversation. The conversation itself stays whole."""
+
+    def __init__(self, history: History, spec: MemorySpec, *, words: Recall, tools: Callable[[], bool]) -> None:
+        """`tools` says whether the agent itself can put tasks away."""
+        self.history = history
+        self.spec = spec
+        self.words = words
+        self.warned = ""  # the run that was told that what it sends is larger than the window
+        self._tools = tools
+        self._new: list[tuple[Look, Span]] = []
+        self._seen: dict[str, list[Span]] = defaultdict(list)  # where each source was shown
+
+    @property
+    def limit(self) -> int:
+        """The tokens above which older conversation is summed up."""
+        return int(self.history.meter.window * self.spec.global_summary_threshold)
+
+    def hint(self, run: Run) -> str:
+        """What the status block says when the window fills up; nothing when there is nothing to put away."""
+        meter = self.history.meter
+        if meter.percent < HINT_PERCENT or meter.used > self.limit or not self._tools():
+            return ""
+        tasks = can_archive(self.history.messages, self.history.view.state, current=run.task)
+        if not tasks:
+            return ""
+        shown = ", ".join(map(str, tasks[:8])) + (", ..." if len(tasks) > 8 else "")
+        return f"archive finished tasks you no longer need in full (archive_context): {shown}"
+
+    async def put(self, run: Run, state: State, what: str) -> int:
+        """Show the conversation in this state from now on, and tell it; gives the tokens this saves."""
+        before = self.history.meter.used
+        await self.history.keep(state)
+        after = self.history.meter.used
+        if after < before:
+            run.span.emit(EventType.COMPACTED, before=before, after=after, what=what)
+        return before - after
+
+    # ------------------------------------------------------------ outputs that were shown before
+
+    def saw(self, looks: Sequence[Look]) -> None:
+        """The newest message of the conversation shows these."""
+        index = len(self.history.messages) - 1
+        self._new += [(look, Span(index, look.start, look.end)) for look in looks]
+
+    async def settle(self, run: Run) -> None:
+        """Leave out what was shown before and is shown again in full, if that pays."""
+        new, self._new = self._new, []
+        for look, span in new:
+            earlier = self._seen[look.source]
+            if look.whole and earlier and self._pays(earlier, span.index):
+                state = self.history.view.state
+                await self.put(run, replace(state, dropped=(*state.dropped, *earlier)), "outputs shown in full below")
+                earlier.clear()
+            earlier.append(span)
+
+    def _pays(self, spans: Sequence[Span], newest: int) -> bool:
+        """Whether more is saved than has to be read anew: all from the first change to the last cached message."""
+        view, state = self.history.view, self.history.view.state
+        if spans[0].index < state.upto:
+            return False
+        instead = message_tokens(self.words.dropped)
+        saved = sum(message_tokens(self._text(one)) - instead for one in spans)
+        first = spans[0].index
+        return saved > 0 and saved > sum(view.weights()[first:newest]) - saved
+
+    def _text(self, span: Span) -> str:
+        return self.history.messages[span.index].content[span.start : span.end]
+
+    def forget(self) -> None:
+        """Another conversation begins."""
+        self._seen.clear()
+        self._new.clear()
+
+    # ------------------------------------------------------------ questions
+
+    async def unanswered(self, run: Run, question: str) -> None:
+        """Nobody answered: no summary may lose this."""
+        asked = self.history.mask(printable(question))
+        await self.history.keep(self.history.view.state.asked(run.task, asked))
+
+    async def answered(self, question: str) -> None:
+        """Somebody did."""
+        state = self.history.view.state
+        fresh = state.answered(self.history.mask(printable(question)))
+        if fresh != state:
+            await self.history.keep(fresh)
+
+
+class TaskMemory:
+    """The memory as the tools of a run see it."""
+
+    def __init__(self, memory: Memory, run: Run) -> None:
+        self._memory = memory
+        self._history = memory.history
+        self._run = run
+
+    async def archive(self, summaries: Mapping[int, str]) -> int:
+        """Put tasks away, each behind its summary."""
+        given = {number: self._history.mask(printable(text)) for number, text in summaries.items()}
+        view = self._history.view
+        state = archive(self._history.messages, view.state, given, current=self._run.task)
+        named = ", ".join(map(str, given))
+        return await self._memory.put(self._run, state, f"archived: {named}")
+
+    async def reveal(self, task: int) -> int:
+        """Take a task out again."""
+        state = reveal(self._history.messages, self._history.view.state, task)
+        return -await self._memory.put(self._run, state, f"revealed: {task}")
+
+    def archived(self) -> list[ArchivedTask]:
+        """What is out of sight, by task."""
+        view, state = self._history.view, self._history.view.state
+        counts: dict[int, int] = defaultdict(int)
+        for message in self._history.messages:
+            counts[message.task] += 1
+        found = []
+        for number in hidden(self._history.messages, state):
+            one = state.archived.get(number)
+            instead = message_tokens(self._memory.words.archived(number, one, counts[number])) if one else 0
+            saved = max(0, self._history.meter.tokens(view.hidden_raw(number) - instead))
+            found.append(ArchivedTask(number, (one or Archived("")).summary, counts[number], saved))
+        return found
