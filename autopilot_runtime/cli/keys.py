@@ -18,7 +18,7 @@ _ESC_PATIENCE = 0.05
 class Keys:
     """Reads keys between events. Only where there is a POSIX terminal; elsewhere it does nothing."""
 
-    def __init__(self, on_message: Callable[[str], None], on_escape: Callable[[], None]) -> None:
+    def __init__(self, on_message: Callable[[str], object], on_escape: Callable[[], None]) -> None:
         self.typed = ""
         self._on_message = on_message
         self._on_escape = on_escape

@@ -153,6 +153,9 @@ def archive(messages: Sequence[Message], state: State, summaries: Mapping[int, s
     possible = can_archive(messages, state, current=current)
     for number, summary in summaries.items():
         if number not in possible:
+            # The same call made again, after an interruption that came before it was noted as made.
+            if state.archived.get(number) == Archived(summary.strip(), current):
+                continue
             raise ToolError(f"{_why_not(messages, state, number, current=current)} {_choice(possible)}")
         if not summary.strip():
             raise ToolError(

@@ -20,6 +20,7 @@ class Message:
     content: str
     kind: Kind = "note"
     task: int = 0
+    stop: str = ""  # of a reply: why it stopped, when that was not its end
 
     @cached_property
     def content_json(self) -> bytes:
@@ -28,14 +29,16 @@ class Message:
 
     def to_dict(self) -> dict[str, Any]:
         """The form that is shown by `runtime.messages` and written into sessions."""
-        return {"role": self.role, "content": self.content, "kind": self.kind, "task": self.task}
+        plain = {"role": self.role, "content": self.content, "kind": self.kind, "task": self.task}
+        return {**plain, "stop": self.stop} if self.stop else plain
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Message:
         """Read `to_dict`, or any plain `{"role", "content"}` of another writer."""
         role: Role = "assistant" if value.get("role") == "assistant" else "user"
         kind: Kind = value.get("kind") or ("reply" if role == "assistant" else "note")
-        return cls(role, str(value.get("content") or ""), kind, int(value.get("task") or 0))
+        stop = str(value.get("stop") or "")
+        return cls(role, str(value.get("content") or ""), kind, int(value.get("task") or 0), stop)
 
 
 def printable(text: str) -> str:

@@ -146,6 +146,15 @@ class LimitsSpec(Section):
     """Tool calls one control block may make."""
 
 
+class SessionLimits(Section):
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    """Dollars all runs of a session may cost together."""
+    max_tokens_total: Count | None = None
+    """Tokens (in and out) all runs of a session may use together."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds all runs of a session may take together."""
+
+
 class RuntimeSpec(Section):
     work_dir: Line = "."
     """Where the agent reads and writes, relative to this file. Made when it does not exist."""
@@ -159,6 +168,8 @@ class RuntimeSpec(Section):
     """Tokens (in and out) one run() may use."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds one run() may take."""
+    per_session: SessionLimits = SessionLimits()
+    """The same limits over all runs of one session."""
     control: Literal["auto", "python", "monty"] = "auto"
     """What runs control blocks: a confined Python process, the Monty interpreter, or the best there is."""
     on_unanswered: Literal["wait", "deny", "suspend"] = "deny"

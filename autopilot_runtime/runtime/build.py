@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.core.bridge import in_task
-from autopilot_runtime.core.errors import MissingKey, SetupError, ToolError
+from autopilot_runtime.core.errors import MissingKey, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.ids import new_id, slug
 from autopilot_runtime.core.protocols import Provider, RunResult, Sandbox, SessionStore
@@ -29,16 +28,20 @@ from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
 from autopilot_runtime.runtime.instructions import Instruction, find_instructions
-from autopilot_runtime.runtime.mandate import Hire, Mandate, fulfil
+from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.runtime.ledger import Book, Ledger
+from autopilot_runtime.runtime.mandate import Hire, Mandate, fulfil, nested
 from autopilot_runtime.runtime.memory import Memory, TaskMemory
 from autopilot_runtime.runtime.narrow import narrowed
 from autopilot_runtime.runtime.notes import TerminalState, new_tag
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.prompt import build_prompt
-from autopilot_runtime.runtime.recall import Recall
+from autopilot_runtime.runtime.requests import Requests
 from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
-from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.run import Ending, Run
+from autopilot_runtime.runtime.sight import Sight
 from autopilot_runtime.runtime.skills import find_skills
+from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of, take_up, used_before
 from autopilot_runtime.runtime.toolbox import fill_registry
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
@@ -53,10 +56,6 @@ if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
 
 _PATIENCE = 5.0
-_UNREAD = (
-    "The session holds a memory_state that this release cannot read: what another writer archived is shown in full. "
-    "It is kept as it is."
-)
 MAX_DEPTH = 2  # levels of sub-agents where the agent file does not say
 # A recorded run is often played in the workspace it was recorded in: the files it makes are there already.
 _WROTE = re.compile(r"^(?:wrote (.+) \(new, |(.+) already had this content \()(\d+ lines?\))$", re.MULTILINE)
@@ -83,7 +82,7 @@ def build(
     given = (permissions,) if isinstance(permissions, str) else tuple(permissions)
     mode = mode_of(permission_mode)
     ground = mandate.ground if mandate else Ground.own(agent, session, given=given, mode=mode)
-    return Kit(agent, session, ground, live=live, provider=provider, hire=hire, mandate=mandate)
+    return Kit(agent, Keeper(session), ground, live=live, provider=provider, hire=hire, mandate=mandate)
 
 
 class Kit:
@@ -92,7 +91,7 @@ class Kit:
     def __init__(
         self,
         agent: AgentFile,
-        session: SessionStore,
+        keeper: Keeper,
         ground: Ground,
         *,
         live: bool,
@@ -101,7 +100,7 @@ class Kit:
         mandate: Mandate | None = None,
     ) -> None:
         self.agent = agent
-        self.session = session
+        self.session = session = keeper.store
         self.live = live
         self._hire = hire
         self._mandate = mandate
@@ -109,16 +108,21 @@ class Kit:
         self.ground = ground
         self.scope, self.stream, self.hooks = ground.scope, ground.scope.stream, ground.hooks
         self.questions, self.tag = ground.questions, ground.tag
+        self._tagged = keeper.store.extra().get("tag") == self.tag
         self.skills = find_skills(agent.skills)
         self.registry = ToolRegistry()
         self._callees = fill_registry(self.registry, agent, self.skills, ground.roster, depth=ground.depth)
         self._secrets: set[str] = set()
         self.refresh_secrets()
-        self.inbox = Inbox(session, mask=self._mask, kept=self._message_kept)
-        words, meter = Recall(lambda: self.tag), Meter(window=agent.memory.max_context_tokens)
-        self.history = History(session, self.stream, meter, inbox=self.inbox, words=words)
-        can_archive = partial(self.registry.__contains__, "archive_context")
-        self.memory = Memory(self.history, agent.memory, words=words, tools=can_archive)
+        self.keeper = keeper
+        self.ledger = Ledger(keeper, mask=self._mask_value)
+        self.inbox = Inbox(keeper, mask=self._mask, idle=lambda: not self._unsaved)
+        words, meter = Sight(lambda: self.tag), Meter(window=agent.memory.max_context_tokens)
+        self.history = History(keeper, self.stream, meter, inbox=self.inbox, ledger=self.ledger, words=words)
+        self.memory = Memory(self.history, agent.memory, words=words, registry=self.registry)
+        # Whose questions these are: the session that is suspended with them. A sub-agent's are its caller's.
+        self.requests = self.questions.requests or Requests(keeper, self.ledger)
+        self.questions.requests = self.requests
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=self.protected)
         self.watch = Watch(self.workspace)
         self.rights = Rights(
@@ -126,9 +130,10 @@ class Kit:
             ground.mode,
             questions=self.questions,
             registry=self.registry,
-            session=session,
+            ledger=self.ledger,
             above=ground.above,
         )
+        self.rights.reload(session.extra())
         self._provider = provider
         self._own_provider = provider is None and mandate is None
         self._sandbox: Sandbox | None = None
@@ -143,9 +148,12 @@ class Kit:
     # ------------------------------------------------------------ one run
 
     def new_run(self, *, resumed: bool) -> Run:
-        """A run of its own number, id and span."""
+        """A run of its own number, id and span; a resumed one is the same run, and goes on where it stood."""
         number = self.history.tasks + (0 if resumed and self.history.tasks else 1)
-        run_id, mandate = new_id("run"), self._mandate
+        state, mandate = self.ledger.run, self._mandate
+        run_id = str(state.get("id") or "") if resumed else ""
+        run_id = run_id or new_id("run")
+        before = used_before(state, resumed=resumed)
         # The events of a sub-agent are events of the run that called it.
         scope = self.scope.child(run_id="" if mandate else run_id)
         spec, settings = self.agent.runtime, self.agent.model_settings()
@@ -159,18 +167,24 @@ class Kit:
             max_tokens=spec.max_tokens_total,
             timeout_s=spec.timeout_s,
             price=lambda usage: price(settings, usage).cost_usd,
+            before=before,
         )
         if mandate is not None:
             run.under(mandate.run, mandate.bounds)
+        else:
+            run.within(spec.per_session)
+        if resumed and state:
+            take_up(run, state)
         return run
 
     async def parts(self, run: Run) -> Parts:
         """What this run works with. The sandbox comes up while the model thinks."""
         self._make_work_dir()
-        self.session.acquire()
+        await self.keeper.acquire()
         self._unsaved = True
-        if self.session.extra().get("tag") != self.tag:
-            self.session.append([], extra={"tag": self.tag})
+        if not self._tagged:
+            self._tagged = True
+            self.ledger.note_also("tag", self.tag)
         self._sandbox = open_sandbox(self.agent.runtime.control)
         self._warming = asyncio.ensure_future(self._warm(self._sandbox))
         run.scope.emit(EventType.CONFINEMENT, what="control", level=self._sandbox.name)
@@ -180,9 +194,7 @@ class Kit:
         for line in self.rights.idle_rules(self.ground.roster.tools):
             run.scope.emit(EventType.WARNING, message=line)
         system = self.system_prompt()
-        self.history.meter.begin(system)
-        if self.history.unread is not None:
-            run.scope.emit(EventType.WARNING, message=_UNREAD)
+        self.memory.begin(run, system)
         return Parts(
             provider=self.provider,
             sandbox=self._sandbox,
@@ -200,6 +212,7 @@ class Kit:
             output_schema=self.agent.output_schema,
             terminals=self.terminal_states,
             watch=self.watch,
+            ledger=self.ledger,
         )
 
     async def _confine_shells(self, run: Run) -> None:
@@ -223,44 +236,42 @@ class Kit:
         with contextlib.suppress(Exception):
             await sandbox.start()
 
-    def _make_desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
+    def _make_desk(self, run: Run, scope: Scope, payloads: Sequence[Payload], book: Book) -> Desk:
         self.workspace.begin_step()
         self._desk = Desk(
             run,
             scope,
             payloads,
+            book=book,
             registry=self.registry,
             rights=self.rights,
             workspace=self.workspace,
-            ask=partial(self.ask, run),
+            ask=self.memory.asking(run, self.questions.ask),
             delegate=self.delegate,
             terminals=lambda: self.terminal_pool,
             memory=TaskMemory(self.memory, run),
         )
         return self._desk
 
-    async def ask(self, run: Run, question: str, scope: Scope) -> str:
-        """The answer of a person. What nobody answers is remembered as open."""
-        try:
-            answer = await self.questions.ask(question, scope)
-        except ToolError:
-            await self.memory.unanswered(run, question)
-            raise
-        await self.memory.answered(question)
-        return answer
+    async def delegate(
+        self, run: Run, scope: Scope, tool: Tool, name: str, task: str, bounds: Bounds, *, place: str
+    ) -> RunResult:
+        """Let an agent that this tool may call work on `task` to its end.
 
-    async def delegate(self, run: Run, scope: Scope, tool: Tool, name: str, task: str, bounds: Bounds) -> RunResult:
-        """Let an agent that this tool may call work on `task` to its end."""
+        Its session is one of this session's, under the name of the `place` it is called from: a call that is made
+        again after an interruption goes on with it.
+        """
         depth = int(tool.config.get("max_depth") or MAX_DEPTH)
         ground = self.ground.below(name, scope, self.rights, tag=self.tag, protected=self.protected, depth=depth)
         agent = narrowed(self._callees[tool.name][name], within=self.agent)
-        mandate = Mandate(agent, ground, run, bounds.within(run.left), self.live)
+        session = nested(self.session, f"{run.id}.{place.rpartition(':')[2]}")
+        mandate = Mandate(agent, ground, run, bounds.within(run.left), self.live, session)
         helper = asyncio.ensure_future(fulfil(mandate, task, self._hire))
         self._helpers.add(helper)
         helper.add_done_callback(self._helpers.discard)
         return await in_task(helper)
 
-    async def end_run(self) -> None:
+    async def end_run(self, run: Run | None = None, ending: Ending | None = None) -> None:
         """Let go of what lives only for a run."""
         sandbox, self._sandbox = self._sandbox, None
         warming, self._warming = self._warming, None
@@ -269,10 +280,35 @@ class Kit:
             await asyncio.wait([warming])
         if sandbox is not None:
             await sandbox.close()
+        self._desk = None
         if self._unsaved:
             self._unsaved = False
-            self.history.save()
-        self._desk = None
+            if run is not None and ending is not None and self.history.messages:
+                self.ledger.stand(standing(run, ending))
+                self._settle(ending)
+            await self.history.save()
+
+    def _settle(self, ending: Ending) -> None:
+        """Forget what only a run that can be resumed needs."""
+        if ending.status in ("completed", "answered"):
+            self.ledger.forget()
+        if self._mandate is None and ending.status != "suspended":
+            self.requests.forget()
+
+    def interrupted(self, run: Run) -> None:
+        """A new task after a run that was interrupted: say what its last block had done, and let go of that run."""
+        seq = len(self.history.messages) - 1
+        if self.history.awaits_result and not self.ledger.ended(seq):
+            done = self.ledger.block(seq).done()
+            if done or status_of(self.ledger.run) in RESUMABLE:
+                lines = "\n".join(f"- {line}" for line in done) or "- none that was recorded"
+                run.said.append(f"The task before was interrupted. Calls its last block had made:\n{lines}")
+        self.ledger.forget()
+        self.requests.forget()
+
+    def answer(self, request_id: str, value: Any) -> Awaitable[None] | None:
+        """Keep the answer to a request of a suspended run."""
+        return self.requests.answer(request_id, value, let_go=not self._unsaved)
 
     def introduce(self, run: Run) -> list[Instruction]:
         """The project instructions the model has not seen yet in this conversation."""
@@ -308,10 +344,8 @@ class Kit:
         text = _WROTE.sub(r"wrote \1\2 (\3", _STATUS.sub("[STATUS]", text))
         return text.replace(self.tag, "#tag").replace(str(self.agent.work_dir), "<work_dir>")
 
-    def _message_kept(self) -> None:
-        """Between runs nobody else ends the writing that keeping a message began."""
-        if not self._unsaved:
-            self.history.save()
+    def _mask_value(self, value: Any) -> Any:
+        return self.stream.redactor.mask_value(value)
 
     def refresh_secrets(self) -> None:
         """Learn the secrets that came into the environment since. A sub-agent's are its caller's, and were learnt."""
@@ -367,18 +401,33 @@ class Kit:
         """End what terminals run, now (abort)."""
         kill_all(self.terminals)
 
-    def reset(self) -> None:
+    def reset(self) -> Awaitable[None] | None:
         """Forget the conversation and everything that belongs to it."""
-        self.session.reset()
-        self.history.reload()
-        self.memory.forget()
-        self.inbox.clear()
-        self.tag = new_tag()
+        done = self.keeper.reset()
+        self.tag, self._tagged = new_tag(), False
         self._introduced.clear()
         self.workspace.forget()
         self.watch = Watch(self.workspace)
-        self.rights.grants.clear()
+        self.reload()
         self.scope.emit(EventType.SESSION_RESET)
+        return done
+
+    async def open(self) -> None:
+        """Read the session, where that has to be awaited."""
+        if await self.keeper.open():
+            self.reload()
+
+    def reload(self) -> None:
+        """Take what the session holds."""
+        extra = self.session.extra()
+        if "tag" in extra:
+            self.tag, self._tagged = str(extra["tag"]), True
+        self.ledger.reload()
+        self.inbox.reload()
+        self.history.reload()
+        self.memory.forget()
+        self.requests.reload()
+        self.rights.reload(extra)
 
     async def close(self) -> None:
         """End what this runtime owns."""
@@ -391,7 +440,7 @@ class Kit:
             await self._provider.close()
         if self._mandate is None:
             await self.ground.roster.close()
-        self.session.close()
+        await self.keeper.close()
         await self.hooks.drain()
 
 

@@ -16,8 +16,9 @@ from autopilot_runtime.core.message import Message, printable
 from autopilot_runtime.core.protocols import Retrying, Stopped, Text, Usage, Used
 from autopilot_runtime.runtime.hearing import Heard, Hearing
 from autopilot_runtime.runtime.parts import Parts
-from autopilot_runtime.runtime.recall import kept_parts, without_status
-from autopilot_runtime.runtime.run import BudgetSpent, Run
+from autopilot_runtime.runtime.purse import BudgetSpent
+from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.sight import kept_parts, without_status
 
 _GOAL = 0.6  # of the limit: what is left after it was made shorter, so that this does not happen at every step
 _THINKING_ROOM = 2_000  # models that think count their thoughts as output
@@ -45,9 +46,9 @@ async def _listen(run: Run, parts: Parts) -> tuple[Heard | None, Exception | Non
     """The reply, or what the provider said when the conversation is too long for it."""
     run.hearing = Hearing(parts.provider, run.span, live=parts.live)
     try:
-        heard = await run.hearing.listen(
-            parts.history.view.messages, system=parts.system, max_tokens=parts.max_tokens
-        )
+        with run.set_aside(expected=parts.history.meter.used, longest=parts.max_tokens) as longest:
+            heard = await run.hearing.listen(parts.history.view.messages, system=parts.system, max_tokens=longest)
+            run.spend(heard.usage)
     except ProviderError as error:
         if error.kind != "context":
             raise
@@ -56,7 +57,6 @@ async def _listen(run: Run, parts: Parts) -> tuple[Heard | None, Exception | Non
     if heard.stop.reason != "context":
         return heard, None
     run.hearing = None
-    run.spend(heard.usage)
     return None, ProviderError(heard.stop.detail or "the window was full", kind="context")
 
 
@@ -153,39 +153,39 @@ def _warn_of_the_largest(run: Run, parts: Parts) -> None:
 
 async def _by_model(run: Run, parts: Parts, plan: Plan) -> str:
     """The model's own summary; empty, with a warning, when there is none to be had."""
-    try:
-        run.check_budget(calls=2)  # this one, and the one it is made for
-    except BudgetSpent as spent:
-        return _without(run, f"the budget does not last for it: {spent}")
     texts = [replace(one, content=without_status(one, parts.tag)) for one in plan.sight]
     asked = Message("user", transcript(texts, chars=plan.room), "note", run.task)
     newest = run.newest
     try:
-        text, usage = await _answer(parts, asked)
-    except Exception as error:  # also of a provider that is the user's: the run does not end for a summary
+        run.check_budget(calls=2)  # this one, and the one it is made for
+        text = await _answer(run, parts, asked)
+    except BudgetSpent as spent:
+        return _without(run, f"the budget does not last for more: {spent}")
+    except Exception as error:  # also of a provider that is the user's: no run ends for a summary
         return _without(run, f"{type(error).__name__}: {error}")
-    run.spend(usage)
-    run.newest = newest  # what the next step will cost is told by the last step, not by this
+    finally:
+        run.newest = newest  # what the next step will cost is told by the last step, not by this
     return _fitted(text.strip(), parts) if text.strip() else _without(run, "it gave none")
 
 
-async def _answer(parts: Parts, asked: Message) -> tuple[str, Usage]:
+async def _answer(run: Run, parts: Parts, asked: Message) -> str:
     most = parts.memory.spec.global_summary_max_tokens
     system = _prompt().replace("{{tokens}}", str(most))
+    expected = parts.history.meter.estimate.tokens(asked.content)
     pieces: list[str] = []
     usage, stop = Usage(), Stopped("end")
-    async for delta in parts.provider.stream([asked], system=system, max_tokens=most + _THINKING_ROOM):
-        if isinstance(delta, Text):
-            pieces.append(delta.text)
-        elif isinstance(delta, Retrying):
-            pieces.clear()
-        elif isinstance(delta, Used):
-            usage = delta.usage
-        elif isinstance(delta, Stopped):
-            stop = delta
-    if stop.reason in ("refusal", "context"):
-        pieces.clear()
-    return "".join(pieces), usage
+    with run.set_aside(expected=expected, longest=most + _THINKING_ROOM) as longest:
+        async for delta in parts.provider.stream([asked], system=system, max_tokens=longest):
+            if isinstance(delta, Text):
+                pieces.append(delta.text)
+            elif isinstance(delta, Retrying):
+                pieces.clear()
+            elif isinstance(delta, Used):
+                usage = delta.usage
+            elif isinstance(delta, Stopped):
+                stop = delta
+        run.spend(usage)
+    return "" if stop.reason in ("refusal", "context") else "".join(pieces)
 
 
 def _fitted(text: str, parts: Parts) -> str:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.bridge import Contained, contained, in_thread
-from autopilot_runtime.core.errors import ToolError
+from autopilot_runtime.core.errors import ReplayError, ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome, RunResult
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.ledger import Book
 from autopilot_runtime.runtime.named import misnamed
+from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
-from autopilot_runtime.sandbox.engine import MemoryJournal, journaled
 from autopilot_runtime.tool.bind import bind
-from autopilot_runtime.tool.bounds import Bounds
 from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
 
 T = TypeVar("T")
-Ask = Callable[[str, Scope], Awaitable[str]]
-Delegate = Callable[[Run, Scope, Tool, str, str, Bounds], Awaitable[RunResult]]
+Ask = Callable[..., Awaitable[str]]
+Delegate = Callable[..., Awaitable[RunResult]]
 ERROR_CHARS = 8_000
 TOOL_SECONDS = 600.0
+_WORTH_KEEPING = 0.05  # seconds: the outcome of a call that took this long is kept at once, even if it only looked
 
 
 class Desk:
@@ -46,6 +47,7 @@ class Desk:
         scope: Scope,
         payloads: Sequence[Payload],
         *,
+        book: Book,
         registry: ToolRegistry,
         rights: Rights,
         workspace: Workspace,
@@ -68,26 +70,65 @@ class Desk:
         self._limit: asyncio.Timeout | None = None
         self._resting = 0
         self._emitted: list[str] = []
-        self._journal = MemoryJournal(run.id, run.step)
-        self.call = journaled(self._call, self._journal)
+        self._book = book
+        self._asked: dict[int, int] = {}  # by call: how many questions it has asked, and agents it has called
+        self.suspended: list[str] = []  # requests nobody answers now: the block ends at the call that waits for them
 
     def misnamed(self, code: str) -> BlockResult | None:
         """The result of a block whose writes and payload blocks disagree about a name; None when it may run."""
         return misnamed(code, self._given, registry=self._registry, workspace=self._workspace)
 
-    async def _call(self, call: Call) -> Outcome:
-        """Make one call. Whatever goes wrong in a tool comes back as an outcome, never as an exception."""
+    async def call(self, call: Call) -> Outcome:
+        """Answer one call: with what is recorded of it, else by making it. Never raises what goes wrong in a tool."""
+        try:
+            known = self._book.known(call)
+        except ReplayError as error:
+            return Outcome(error=str(error), error_type="ReplayError", fatal=True)
         tool = self._registry.get(call.tool)
+        if known is not None:
+            self._pass_over(tool, call)
+            return known
         if tool is None:
             return Outcome(error=f"There is no tool {call.tool!r}.", error_type="NameError")
+        begun = time.monotonic()
+        try:
+            outcome = await self._new(tool, call)
+        except Suspended as error:
+            self.suspended += error.requests
+        if self.suspended:
+            return Outcome(error="The run waits for an answer.", fatal=True)
+        slow = time.monotonic() - begun > _WORTH_KEEPING
+        await self._book.settle(call, outcome, now=slow or tool.effect != "read")
+        return outcome
+
+    def _pass_over(self, tool: Tool | None, call: Call) -> None:
+        """A call that is not made again takes its payload blocks all the same."""
+        if tool is None or tool.spec.payloads is None:
+            return
+        try:
+            self._payloads.take(tool.spec.payloads(self._bound(tool, call)))
+        except (TypeError, ToolError):
+            return  # it had the same fault then, and that is what was recorded
+
+    async def _new(self, tool: Tool, call: Call) -> Outcome:
         scope = self._scope.child()
         try:
             arguments = self._bound(tool, call)
-            context = self._context(tool, scope, arguments)
-            arguments = await self._rights.permit(tool, context, arguments, scope=scope)
+            context = self._context(tool, scope, arguments, call=call)
+            place = self._place(call)
+            arguments = await self._rights.permit(tool, context, arguments, scope=scope, place=place)
+        except Suspended:
+            raise
         except Exception as error:
             return _failed(error)
+        if tool.effect != "read":
+            await self._book.intend(call)
         return await self._make(tool, context, arguments, scope=scope)
+
+    def _place(self, call: Call) -> str:
+        """The same for the same question of the same call, whenever and wherever it is made."""
+        number = self._asked[call.index] = self._asked.get(call.index, 0) + 1
+        return f"{self._book.name}.{call.index}.{number}"
 
     def _bound(self, tool: Tool, call: Call) -> dict[str, Any]:
         try:
@@ -104,10 +145,18 @@ class Desk:
         self._emitted.clear()
         try:
             outcome = self._outcome(await self._invoke(tool, context, arguments))
+            if self.suspended:  # whatever the tool made of that: it is called again once the answer is there
+                raise Suspended(())
         except asyncio.CancelledError:
             self._done(tool, scope, Outcome(error="stopped"), begun=begun)
             raise
+        except Suspended:
+            self._done(tool, scope, Outcome(error="waits for an answer"), begun=begun)
+            raise
         except Exception as error:
+            if self.suspended:
+                self._done(tool, scope, Outcome(error="waits for an answer"), begun=begun)
+                raise Suspended(()) from error
             outcome = _failed(error)
         self._done(tool, scope, outcome, begun=begun)
         return outcome
@@ -169,7 +218,22 @@ class Desk:
         text = "\n".join(texts) if texts else None
         return Outcome(value, text, note=told.note, source=told.source, whole=told.whole)
 
-    def _context(self, tool: Tool, scope: Scope, arguments: dict[str, Any]) -> ToolContext:
+    async def _asks(self, question: str, scope: Scope, call: Call) -> str:
+        try:
+            return await self._at_rest(self._ask(question, scope, place=self._place(call)))
+        except Suspended as error:
+            self.suspended += error.requests
+            raise
+
+    async def _delegates(self, tool: Tool, scope: Scope, call: Call, *given: Any) -> RunResult:
+        work = self._delegate(self._run, scope, tool, *given, place=self._place(call))
+        result = await self._at_rest(work)
+        if isinstance(result.error, Suspended):
+            self.suspended += result.error.requests
+            raise result.error
+        return result
+
+    def _context(self, tool: Tool, scope: Scope, arguments: dict[str, Any], *, call: Call) -> ToolContext:
         takes = tool.spec.payloads(arguments) if tool.spec.payloads else 0
         return ToolContext(
             tool=tool.name,
@@ -180,13 +244,11 @@ class Desk:
             state=self._run.state.setdefault(tool.name, {}),
             on_emit=self.emit,
             on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
-            on_ask=lambda question: self._at_rest(self._ask(question, scope)),
+            on_ask=lambda question: self._asks(question, scope, call),
             open_terminals=self._terminals,
             memory=self._memory,
             agents=tool.agents,
-            run_agent=lambda agent, task, bounds: self._at_rest(
-                self._delegate(self._run, scope, tool, agent, task, bounds)
-            ),
+            run_agent=lambda *given: self._delegates(tool, scope, call, *given),
         )
 
     def emit(self, text: str) -> None:

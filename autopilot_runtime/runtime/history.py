@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ from autopilot_runtime.context.archive import State
 from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.context.view import View, Words
 from autopilot_runtime.core.message import Kind, Message, Role, printable
-from autopilot_runtime.core.protocols import SessionStore, Usage
+from autopilot_runtime.core.protocols import Usage
 from autopilot_runtime.core.stream import Stream
 from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.runtime.ledger import Ledger
 
 # Keys of the session's extra state.
 MEMORY = "memory_state"
@@ -21,9 +24,12 @@ METER = "meter"
 class History:
     """The messages of a session, in memory and in its store. `view` is what of them the model is sent."""
 
-    def __init__(self, session: SessionStore, stream: Stream, meter: Meter, *, inbox: Inbox, words: Words) -> None:
-        self._session = session
+    def __init__(
+        self, keeper: Keeper, stream: Stream, meter: Meter, *, inbox: Inbox, ledger: Ledger, words: Words
+    ) -> None:
+        self._keeper = keeper
         self._inbox = inbox
+        self._ledger = ledger
         self.meter = meter
         self._stream = stream
         self.messages: list[Message] = []
@@ -33,8 +39,8 @@ class History:
 
     def reload(self) -> None:
         """Take what the session store holds."""
-        self.messages = [Message.from_dict(value) for value in self._session.load()]
-        extra = self._session.extra()
+        self.messages = [Message.from_dict(value) for value in self._keeper.store.load()]
+        extra = self._keeper.store.extra()
         self.unread = None
         self.view.load(self.messages, self._state(extra.get(MEMORY)))
         if not self.meter.restore(extra.get(METER)):
@@ -61,15 +67,17 @@ class History:
         """The text without secrets."""
         return self._stream.redactor.mask(text)
 
-    def add(self, role: Role, content: str, *, kind: Kind, task: int, usage: Usage | None = None) -> Message:
+    async def add(
+        self, role: Role, content: str, *, kind: Kind, task: int, usage: Usage | None = None, stop: str = ""
+    ) -> Message:
         """Append one message; it is saved when this returns. `usage` is what the call for a reply cost."""
-        message = Message(role, self.mask(printable(content)), kind, task)
+        message = Message(role, self.mask(printable(content)), kind, task, stop)
         if usage is None:
             self.meter.add(message.content)
         else:
             self.meter.measured(usage.input_total, usage.output, reply=message.content)
-        with self._inbox.settling() as settled:
-            self._session.append([message.to_dict()], extra={**settled, METER: self.meter.numbers})
+        with self._inbox.settling() as settled, self._ledger.settling() as noted:
+            await self._keeper.append([message], extra={**noted, **settled, METER: self.meter.numbers})
             self.messages.append(message)
         self.view.added(message, self.meter.newest)
         return message
@@ -78,18 +86,19 @@ class History:
         """Show the conversation in this state from the next model call on. It is saved when this returns."""
         extra = {MEMORY: None if state == State() else state.to_dict()}
         if self.unread is not None:
-            extra[MEMORY + ".unread"], self.unread = self.unread, None
-        same = replace(state, questions=()) == replace(self.view.state, questions=())
-        self._session.append([], extra=extra)
-        if same:
+            extra[MEMORY + ".unread"] = self.unread
+        await self._keeper.append([], extra=extra)
+        self.unread = None
+        if replace(state, questions=()) == replace(self.view.state, questions=()):
             self.view.note(state)
-        else:
-            self.view.show(state)
-            self.meter.recount(self.view.raw)
+            return
+        self.view.show(state)
+        self.meter.recount(self.view.raw)
 
-    def save(self) -> None:
+    async def save(self, extra: Mapping[str, Any] | None = None) -> None:
         """Fold everything into the session document: a run has ended."""
-        self._session.save(self.to_dicts())
+        with self._ledger.settling() as noted:
+            await self._keeper.save(self.messages, extra={**noted, **(extra or {})})
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """All messages as plain dicts."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import printable
-from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.keeper import Keeper
 
 _KEY = "inbox."  # of the session's extra state: one key for each message, so keeping one costs the same for all
 
@@ -17,12 +17,16 @@ _KEY = "inbox."  # of the session's extra state: one key for each message, so ke
 class Inbox:
     """A thread-safe queue of user messages. What `put` took is in the session until the conversation has it."""
 
-    def __init__(self, session: SessionStore, *, mask: Callable[[str], str], kept: Callable[[], None]) -> None:
+    def __init__(self, keeper: Keeper, *, mask: Callable[[str], str], idle: Callable[[], bool]) -> None:
         self._lock = threading.Lock()
-        self._session = session
+        self._keeper = keeper
         self._mask = mask
-        self._kept = kept  # called after a message was stored; between runs it lets go of the session
-        extra = session.extra()
+        self._idle = idle  # whether no run is in progress: then nobody else lets go of the session
+        self.reload()
+
+    def reload(self) -> None:
+        """Take what the session holds."""
+        extra = self._keeper.store.extra()
         self._waiting = [(key, str(extra[key])) for key in sorted(extra) if key.startswith(_KEY)]
         self._number = int(self._waiting[-1][0].removeprefix(_KEY)) if self._waiting else 0
         self._taken: list[tuple[str, str]] = []
@@ -30,17 +34,17 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, message: str, scope: Scope) -> None:
-        """Queue a message. It is kept when this returns: a crash does not lose it."""
+    def put(self, message: str, scope: Scope) -> Awaitable[None] | None:
+        """Queue a message. It is kept when this returns (or was awaited): a crash does not lose it."""
         text = self._mask(printable(str(message)))
         with self._lock:
             self._number += 1
             key = f"{_KEY}{self._number:09d}"
-            self._session.append([], extra={key: text})
+            kept = self._keeper.put({key: text}, let_go=self._idle())
             self._waiting.append((key, text))
             # Told inside the lock, so that the events have the order of the queue.
             scope.emit(EventType.USER_MESSAGE_QUEUED, message=text)
-            self._kept()
+        return kept
 
     def take(self, scope: Scope) -> list[str]:
         """Everything that waits, in order; the next message of the conversation must hold it."""
@@ -56,11 +60,12 @@ class Inbox:
         """The extra state to store together with the message that holds what was taken."""
         with self._lock:
             taken, self._taken = self._taken, []
-            try:
-                yield {key: None for key, _ in taken}
-            except BaseException:
+        try:
+            yield {key: None for key, _ in taken}
+        except BaseException:
+            with self._lock:
                 self._waiting[:0] = taken  # the conversation does not hold them: they wait for its next message
-                raise
+            raise
 
     def clear(self) -> None:
         """Forget what waits (`reset`)."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autopilot_runtime.core.errors import AutopilotError
-from autopilot_runtime.core.protocols import RunResult
+from autopilot_runtime.core.protocols import RunResult, SessionStore
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.session.memory import InMemorySession
 from autopilot_runtime.tool.bounds import Bounds
 
 
@@ -23,6 +24,7 @@ class Mandate:
     run: Run
     bounds: Bounds
     live: bool
+    session: SessionStore
 
 
 class Hired(Protocol):
@@ -31,6 +33,10 @@ class Hired(Protocol):
     last: RunResult | None
 
     async def run(self, task: str) -> str | None: ...
+
+    async def take_up(self) -> bool:
+        """Go on with the run of this session; False when there is none."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -45,9 +51,16 @@ async def fulfil(mandate: Mandate, task: str, hire: Hire) -> RunResult:
     except AutopilotError as error:
         return RunResult("failed", error=error)
     try:
-        await hired.run(task)
+        if not await hired.take_up():
+            await hired.run(task)
     except AutopilotError as error:  # it could not begin: its model's key is missing, say
         return hired.last or RunResult("failed", error=error)
     finally:
         await hired.close()
     return hired.last or RunResult("failed")
+
+
+def nested(session: SessionStore, name: str) -> SessionStore:
+    """A session that belongs to `session`; one in memory, where its kind has none."""
+    make = getattr(session, "nested", None)
+    return make(name) if make is not None else InMemorySession(f"{session.session_id}/{name}")

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from autopilot_runtime.context.archive import Archived, Span, State, archive, can_archive, hidden, reveal
 from autopilot_runtime.context.budget import message_tokens
+from autopilot_runtime.core.errors import ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import printable
 from autopilot_runtime.runtime.agentschema import MemorySpec
 from autopilot_runtime.runtime.history import History
-from autopilot_runtime.runtime.recall import Look, Recall
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.sight import Look, Sight
 from autopilot_runtime.tool.context import ArchivedTask
+from autopilot_runtime.tool.registry import ToolRegistry
 
 HINT_PERCENT = 75
+_UNREAD = (
+    "The session holds a memory_state that this release cannot read: what another writer archived is shown in full. "
+    "It is kept as it is."
+)
+Ask = Callable[..., Awaitable[str]]
 
 
 class Memory:
     """Decides what stands for what in the view of one conversation. The conversation itself stays whole."""
 
-    def __init__(self, history: History, spec: MemorySpec, *, words: Recall, tools: Callable[[], bool]) -> None:
-        """`tools` says whether the agent itself can put tasks away."""
+    def __init__(self, history: History, spec: MemorySpec, *, words: Sight, registry: ToolRegistry) -> None:
         self.history = history
         self.spec = spec
         self.words = words
         self.warned = ""  # the run that was told that what it sends is larger than the window
-        self._tools = tools
+        self._registry = registry
         self._new: list[tuple[Look, Span]] = []
         self._seen: dict[str, list[Span]] = defaultdict(list)  # where each source was shown
 
@@ -37,10 +44,16 @@ class Memory:
         """The tokens above which older conversation is summed up."""
         return int(self.history.meter.window * self.spec.global_summary_threshold)
 
+    def begin(self, run: Run, system: str) -> None:
+        """A run begins, with this system prompt."""
+        self.history.meter.begin(system)
+        if self.history.unread is not None:
+            run.scope.emit(EventType.WARNING, message=_UNREAD)
+
     def hint(self, run: Run) -> str:
         """What the status block says when the window fills up; nothing when there is nothing to put away."""
         meter = self.history.meter
-        if meter.percent < HINT_PERCENT or meter.used > self.limit or not self._tools():
+        if meter.percent < HINT_PERCENT or meter.used > self.limit or "archive_context" not in self._registry:
             return ""
         tasks = can_archive(self.history.messages, self.history.view.state, current=run.task)
         if not tasks:
@@ -95,17 +108,22 @@ class Memory:
 
     # ------------------------------------------------------------ questions
 
-    async def unanswered(self, run: Run, question: str) -> None:
-        """Nobody answered: no summary may lose this."""
-        asked = self.history.mask(printable(question))
-        await self.history.keep(self.history.view.state.asked(run.task, asked))
+    def asking(self, run: Run, ask: Ask) -> Ask:
+        """The same way to ask, remembering what nobody answered: no summary may lose that."""
 
-    async def answered(self, question: str) -> None:
-        """Somebody did."""
-        state = self.history.view.state
-        fresh = state.answered(self.history.mask(printable(question)))
-        if fresh != state:
-            await self.history.keep(fresh)
+        async def remembered(question: str, *args: Any, **kwargs: Any) -> str:
+            text = self.history.mask(printable(question))
+            state = self.history.view.state
+            try:
+                answer = await ask(question, *args, **kwargs)
+            except ToolError:
+                await self.history.keep(self.history.view.state.asked(run.task, text))
+                raise
+            if any(asked == text for _, asked in state.questions):
+                await self.history.keep(self.history.view.state.answered(text))
+            return answer
+
+        return remembered
 
 
 class TaskMemory:

@@ -11,12 +11,15 @@ from typing import Any
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.errors import ProviderError, ProviderFault
 from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sandbox
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.model.retry import notices
 from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
+from autopilot_runtime.runtime.ledger import Book, Ledger
 from autopilot_runtime.runtime.memory import Memory
 from autopilot_runtime.runtime.notes import (
     TerminalState,
@@ -26,8 +29,9 @@ from autopilot_runtime.runtime.notes import (
     status_block,
     user_message,
 )
-from autopilot_runtime.runtime.recall import looks
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.sight import looks
+from autopilot_runtime.runtime.standing import standing
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch, describe
 
@@ -51,14 +55,27 @@ class Parts:
     limits: Limits
     max_tokens: int | None
     watch: Watch
-    make_desk: Callable[[Run, Scope, Sequence[Payload]], Desk]
+    make_desk: Callable[[Run, Scope, Sequence[Payload], Book], Desk]
+    ledger: Ledger
     output_schema: Mapping[str, Any] | None = None
     terminals: Callable[[], Sequence[TerminalState]] = tuple
     clock: Callable[[], float] = time.time
 
     def desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
-        """A desk for the tool calls of one block."""
-        return self.make_desk(run, scope, payloads)
+        """A desk for the tool calls of one block, which is that of the newest message."""
+        return self.make_desk(run, scope, payloads, self.book)
+
+    def close_block(self, book: Book, result: BlockResult) -> None:
+        """Note that a block has ended. One that took the worker with it also took the variables of those before."""
+        if result.failure is not None and result.failure.kind in ("timeout", "memory", "killed"):
+            self.ledger.lose()
+        else:
+            book.close(result.reads)
+
+    @property
+    def book(self) -> Book:
+        """The records of the block in the newest message."""
+        return self.ledger.block(len(self.history.messages) - 1)
 
     def mask(self, text: str) -> str:
         """The text without secrets."""
@@ -90,17 +107,36 @@ class Parts:
             cost=_cost(run),
         )
 
-    def resume_note(self, run: Run, status: str) -> None:
+    async def resume_note(self, run: Run) -> None:
         """Begin a resumed run: the newest message says that it goes on."""
-        said = runtime_message("The run was interrupted and goes on now.", self.tag)
-        text = "\n\n".join([said, *self.meanwhile(run), status])
-        self.history.add("user", text, kind="result", task=run.task)
+        status = self.status(run, run.step + 1)
+        said = runtime_message(f"The run was interrupted and goes on now.{self.gone(run)}", self.tag)
+        await self.tell(run, "\n\n".join([said, *self.meanwhile(run), status]))
 
-    def note(self, run: Run, text: str) -> None:
+    def gone(self, run: Run) -> str:
+        """What a run that goes on in another process has lost."""
+        lost = run.elsewhere and "execute" in self.registry
+        return (
+            " Its terminals are gone: they start anew in the workspace, and servers have to be started again." * lost
+        )
+
+    async def take_reply(self, run: Run, heard: Heard) -> None:
+        """Put a whole reply into the conversation."""
+        self.ledger.stand(standing(run))
+        stop = "" if heard.stop.reason == "end" else heard.stop.reason
+        text, usage = heard.reply.text, heard.usage
+        await self.history.add("assistant", text, kind="reply", task=run.task, usage=usage, stop=stop)
+
+    async def note(self, run: Run, text: str) -> None:
         """Say something about the last reply, outside of any step."""
-        self.history.add("user", runtime_message(text, self.tag), kind="result", task=run.task)
+        await self.tell(run, runtime_message(text, self.tag))
 
-    def report(
+    async def tell(self, run: Run, text: str) -> Message:
+        """Put a message into the conversation, and with it where the run stands."""
+        self.ledger.stand(standing(run))
+        return await self.history.add("user", text, kind="result", task=run.task)
+
+    async def report(
         self, run: Run, result: BlockResult | None, *, problems: str = "", void: bool = False, last: bool = False
     ) -> None:
         """Tell the model what came of its reply, with everything else that happened meanwhile."""
@@ -113,7 +149,7 @@ class Parts:
             text = "\n\n".join([runtime_message(problems, self.tag), *extra])
         if not last and run.step < run.max_steps:
             text += "\n\n" + self.status(run, run.step + 1, coming=text)
-        message = self.history.add("user", text, kind="result", task=run.task)
+        message = await self.tell(run, text)
         if result is not None and message.content == text:  # else a secret was masked, and the places do not fit
             self.memory.saw(looks(result, self.tag))
 
@@ -125,6 +161,8 @@ class Parts:
             report, run.noticed = describe(run.noticed), []
             run.span.emit(EventType.ENVIRONMENT_CHANGE, report=report)
             told.append(environment_message(report, self.tag, when=self._now()))
+        said, run.said = run.said, []
+        told += [runtime_message(text, self.tag) for text in said]
         return [*told, *(user_message(text, self.tag) for text in self.inbox.take(run.span))]
 
     def notice(self, run: Run) -> None:

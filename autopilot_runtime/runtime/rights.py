@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NoReturn, get_args
 
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import AgentFileError, PermissionDenied, SetupError
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.agentfile import AgentFile
+from autopilot_runtime.runtime.ledger import Ledger
 from autopilot_runtime.runtime.questions import Questions
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import ToolContext
@@ -45,17 +45,22 @@ class Rights:
         *,
         questions: Questions,
         registry: ToolRegistry,
-        session: SessionStore,
+        ledger: Ledger,
         above: Rights | None = None,
     ) -> None:
         self.rules = tuple(rules)
         self.mode = mode
         # What a person has said "always" to is said once for an agent and all its sub-agents.
-        self.grants: list[Rule] = _kept(session) if above is None else above.grants
+        self.grants: list[Rule] = [] if above is None else above.grants
         self._above = above
-        self._session = session
+        self._ledger = ledger
         self._questions = questions
         self._registry = registry
+
+    def reload(self, extra: Mapping[str, Any]) -> None:
+        """Take what the session holds."""
+        if self._above is None:
+            self.grants[:] = [Rule(**grant) for grant in extra.get(GRANTS, [])]
 
     def idle_rules(self, others: Iterable[str]) -> list[str]:
         """A line for each rule whose tool is neither granted (nor to `others`) nor shipped: probably misspelt."""
@@ -69,7 +74,7 @@ class Rights:
         return lines
 
     async def permit(
-        self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope
+        self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope, place: str = ""
     ) -> dict[str, Any]:
         """The arguments to call with (a person may have edited them), or `PermissionDenied`. Nothing has happened."""
         self._refuse_forbidden(tool, context, arguments, scope=scope)
@@ -86,7 +91,7 @@ class Rights:
             "args": arguments,
             "diff": preview.diff,
         }
-        decision = await self._questions.permit(scope, **about)
+        decision = await self._questions.permit(scope, place=place, **about)
         self._told(scope, tool, decision)
         if not decision.allowed:
             raise PermissionDenied(_refusal(tool.name, decision))
@@ -98,15 +103,16 @@ class Rights:
             if verdict.action == "deny":
                 self._refuse(tool, verdict, scope=scope)
         if decision.always:
-            self._remember(grant_for(tool.request(preview, asks=True)))
+            await self._remember(grant_for(tool.request(preview, asks=True)))
         return arguments
 
-    def _remember(self, grant: Rule) -> None:
+    async def _remember(self, grant: Rule) -> None:
         if self._above is not None:
-            self._above._remember(grant)
-            return
-        self.grants.append(grant)
-        self._session.append([], extra={GRANTS: [asdict(one) for one in self.grants]})
+            await self._above._remember(grant)
+        elif grant not in self.grants:
+            self.grants.append(grant)
+            self._ledger.note_also(GRANTS, [asdict(one) for one in self.grants])
+            await self._ledger.flush(durable=True)
 
     def _refuse_forbidden(self, tool: Tool, context: ToolContext, arguments: dict[str, Any], *, scope: Scope) -> None:
         """Stop what a rule denies before the preview: what a preview says could quote a forbidden file."""
@@ -146,10 +152,6 @@ def _refusal(tool: str, decision: Decision) -> str:
     if decision.source == "nobody":
         return f"This {tool} call was not allowed: {decision.reason}. Do without it, and say in the end what is open."
     return f"The user did not allow this {tool} call: {decision.reason or 'no reason given'}."
-
-
-def _kept(session: SessionStore) -> list[Rule]:
-    return [Rule(**grant) for grant in session.extra().get(GRANTS, [])]
 
 
 def rules_of(agent: AgentFile, extra: Sequence[str]) -> tuple[Rule, ...]:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, RunStatus, Usage
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.runtime.agentschema import SessionLimits
 from autopilot_runtime.runtime.hearing import Hearing
+from autopilot_runtime.runtime.purse import Amount, Purse, size
 from autopilot_runtime.tool.bounds import Bounds
 from autopilot_runtime.tool.watch import Notice
-
-
-class BudgetSpent(AutopilotError):
-    """A limit of the agent file was reached, or the next model call would cross it; `what` is its key."""
-
-    def __init__(self, what: str, spent: float, limit: float, *, coming: float = 0.0) -> None:
-        more = "" if spent >= limit else f", and the next call would take about {coming:g}"
-        super().__init__(f"The run stopped at its limit {what} = {limit:g} ({spent:g} used{more}).")
-        self.what = what
-        self.spent = spent
-        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +51,24 @@ class Run:
     empty_replies: int = 0
     unused: Sequence[str] = ()  # payload blocks of the last reply that nobody took
     noticed: list[Notice] = field(default_factory=list)  # by others, in files the agent knows
+    said: list[str] = field(default_factory=list)  # what the runtime has to say with the next result
     state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
     caller: Run | None = None  # of a sub-agent: what this run spends and changes, its caller does
-    spent_usd: float = 0.0  # as far as prices are known: a model without one must not end the limit for the others
-    tokens: int = 0  # input and output, as far as they are known
+    session_purse: Purse | None = None
+    before: dict[str, float] = field(default_factory=dict)  # what earlier runs of the session have used
+    resumed_from: str = ""  # how it had ended when it was taken up again; "running" when it was interrupted
+    elsewhere: bool = False  # it was begun in another process: terminals and connections of it are gone
 
     def __post_init__(self) -> None:
         self.started = self.clock()
+        above = (self.session_purse,) if self.session_purse else ()
+        self.purse: Purse = Purse(
+            usd=self.max_cost_usd,
+            tokens=self.max_tokens,
+            seconds=self.timeout_s,
+            elapsed=lambda: self.elapsed,
+            above=above if self.caller is None else (*above, self.caller.purse),
+        )
 
     def next_step(self) -> None:
         """Enter the next step, or raise `BudgetSpent`."""
@@ -77,21 +79,40 @@ class Run:
 
     def check_budget(self, *, calls: int = 1) -> None:
         """Raise when something that is limited is used up, or would not last for so many more model calls."""
-        coming = self.forecast()
-        self._afford(calls * self._cost_of(coming), calls * _size(coming))
+        coming = self._coming()
+        self.purse.check(Amount(coming.usd * calls, coming.tokens * calls))
 
-    def _afford(self, cost: float, tokens: int) -> None:
-        """Raise when this run, or its caller, cannot pay for such a model call."""
-        spent = (
-            ("max_cost_usd", self.spent_usd, cost, self.max_cost_usd),
-            ("max_tokens_total", self.tokens, tokens, self.max_tokens),
-            ("timeout_s", self.elapsed, 0.0, self.timeout_s),
-        )
-        for what, used, more, limit in spent:
-            if limit is not None and (used >= limit or used + more > limit):
-                raise BudgetSpent(what, used, limit, coming=more)
-        if self.caller is not None:  # several sub-agents at once share what it had left when each began
-            self.caller._afford(cost, tokens)
+    @contextmanager
+    def set_aside(self, *, expected: int, longest: int | None) -> Iterator[int | None]:
+        """Hold back what the next model call may take; gives how long its reply may be.
+
+        `expected` is its input as the meter sees it. Before the first call nothing has been counted by the provider,
+        so there is no estimate to hold anything to.
+        """
+        coming = self._coming()
+        if self.newest.calls:
+            longest = self._longest(expected, longest)
+        with self.purse.set_aside(coming):
+            yield longest
+
+    def _longest(self, expected: int, longest: int | None) -> int | None:
+        """How long a reply may be without crossing a limit, whatever the model has in mind."""
+        known = replace(self.forecast(), output=0)
+        per_input, per_output = (self._rate(kind) for kind in ("input_total", "output"))
+        dollars = (self.price(known) or 0.0) + max(0, expected - (known.input_total or 0)) * per_input
+        room = self.purse.room(Amount(dollars if per_output else 0.0, expected), per_token=per_output)
+        return longest if room is None else min(room, longest or room)
+
+    def _rate(self, kind: str) -> float:
+        """Dollars for one token; 0 where the price is not known, or not from the table."""
+        if self.newest.cost_source != "price_table" or not self.newest.cost_usd:
+            return 0.0
+        million: dict[str, Any] = {kind: 1_000_000}
+        return (self.price(replace(NOTHING_USED, **million)) or 0.0) / 1_000_000
+
+    def _coming(self) -> Amount:
+        coming = self.forecast()
+        return Amount(self._cost_of(coming), size(coming))
 
     def forecast(self) -> Usage:
         """The next model call: the conversation as it was, plus the last reply, answered at the same length.
@@ -101,7 +122,7 @@ class Run:
         last = self.newest
         if not last.calls:
             return last
-        return replace(last, input_total=_size(last), cache_read=last.cache_read + last.cache_write, cache_write=0)
+        return replace(last, input_total=size(last), cache_read=last.cache_read + last.cache_write, cache_write=0)
 
     def _cost_of(self, coming: Usage) -> float:
         if not coming.cost_usd:  # free, or its price is unknown, like that of the call before it
@@ -117,11 +138,11 @@ class Run:
     @property
     def left(self) -> Bounds:
         """What a sub-agent may use: all that is left but one model call, in which its caller reads the result."""
-        coming = self.forecast()
+        coming, spent = self._coming(), self.purse.spent
         cost, tokens, seconds = self.max_cost_usd, self.max_tokens, self.timeout_s
         return Bounds(
-            cost_usd=None if cost is None else max(0.0, cost - self.spent_usd - self._cost_of(coming)),
-            tokens=None if tokens is None else max(0, tokens - self.tokens - _size(coming)),
+            cost_usd=None if cost is None else max(0.0, cost - spent.usd - coming.usd),
+            tokens=None if tokens is None else max(0, tokens - spent.tokens - coming.tokens),
             seconds=None if seconds is None else max(0.0, seconds - self.elapsed),
         )
 
@@ -131,10 +152,25 @@ class Run:
         least = bounds.within(Bounds(self.max_steps, self.max_cost_usd, self.max_tokens, self.timeout_s))
         self.max_steps = least.steps or self.max_steps
         self.max_cost_usd, self.max_tokens, self.timeout_s = least.cost_usd, least.tokens, least.seconds
+        self.__post_init__()
+
+    def within(self, limits: SessionLimits) -> None:
+        """Count what is spent against what all runs of the session may use, too."""
+        before = self.before
+        self.session_purse = Purse(
+            usd=limits.max_cost_usd,
+            tokens=limits.max_tokens_total,
+            seconds=limits.timeout_s,
+            elapsed=lambda: self.elapsed + before.get("seconds", 0.0),
+            kind="per_session.",
+        )
+        self.session_purse.spent = Amount(before.get("usd", 0.0), int(before.get("tokens", 0)))
+        self.__post_init__()
 
     def spend(self, usage: Usage) -> None:
         """Add one model call to the bill and tell it, with what the whole run has cost so far."""
         self.newest = usage
+        self.purse.spend(Amount.of(usage))
         whole = self._charge(usage)
         self.span.emit(
             EventType.USAGE,
@@ -146,15 +182,18 @@ class Run:
             cost_usd=usage.cost_usd,
             cost_source=usage.cost_source,
             total_cost_usd=whole.usage.cost_usd,
-            total_tokens=whole.tokens,
+            total_tokens=size(whole.usage),
         )
 
     def _charge(self, usage: Usage) -> Run:
         """Put it on this bill and on the caller's; gives the run at the top."""
         self.usage = self.usage + usage
-        self.spent_usd += usage.cost_usd or 0.0
-        self.tokens += _size(usage)
         return self if self.caller is None else self.caller._charge(usage)
+
+    def owe_again(self, usage: Usage) -> None:
+        """Put on the bill what an interrupted part of this run had used already; its caller does not know of it."""
+        self.purse.spend(Amount.of(usage))
+        self._charge(usage)
 
     def changed(self, path: str) -> None:
         """A file was changed, on behalf of the caller, too."""
@@ -176,7 +215,3 @@ class Run:
             session_id=self.scope.session_id,
             error=ending.error,
         )
-
-
-def _size(usage: Usage) -> int:
-    return (usage.input_total or 0) + (usage.output or 0)

@@ -22,11 +22,11 @@ from autopilot_runtime.runtime.mandate import Hired, Mandate
 from autopilot_runtime.runtime.notes import task_message
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.run import Ending, Run
+from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of
 from autopilot_runtime.runtime.supervise import supervise
 from autopilot_runtime.tool.registry import ToolRegistry
 
 _PATIENCE_AFTER_ABORT = 0.5
-RESUMABLE = frozenset({"failed", "aborted", "max_steps", "budget"})
 
 
 class AsyncRuntime:
@@ -70,6 +70,7 @@ class AsyncRuntime:
         self._busy = False
         self._over: asyncio.Event | None = None  # set when the run has let go of everything
         self._untold: str | None = None  # a task that the conversation does not hold yet
+        self._continued = False  # a suspended run went on with its answer, and resume() has not been asked for it
         self._closed = False
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._final = weakref.finalize(self, kill_all, self._kit.terminals)
@@ -82,14 +83,40 @@ class AsyncRuntime:
             raise TypeError(f"a task is text, not {type(task).__name__}")
         if not task.strip():
             raise SetupError("The task is empty: say what is to be done.")
+        await self._kit.open()
         return await self._go(task)
 
     async def resume(self) -> str | None:
-        """Go on with a run that was interrupted, failed or ran out of steps."""
-        if self.last is None or self.last.status not in RESUMABLE:
-            state = self.last.status if self.last else "there was none"
-            raise SetupError(f"There is no run to resume: the last one is {state}.")
-        return await self._go(self._untold)
+        """Go on with the newest run of the session: one that was interrupted, suspended or failed, or ran out.
+
+        Also one of another process. What its calls gave is not done again.
+        """
+        self._usable()
+        await self._kit.open()
+        if self._continued:  # answer() has gone on with it already
+            self._continued = False
+            return self.text
+        if self._untold is None and not await self.take_up():
+            raise SetupError(f"There is no run to resume: the last one is {self._state() or 'there was none'}.")
+        if self._untold is not None:
+            await self._go(self._untold)
+        return self.text
+
+    async def take_up(self) -> bool:
+        """Go on with the run of this session; False when there is none to go on with."""
+        if self._state() not in RESUMABLE:
+            return False
+        await self._go(None)
+        return True
+
+    def _state(self) -> str:
+        """How the newest run ended; "running" for one that did not."""
+        return self.last.status if self.last else status_of(self._kit.ledger.run)
+
+    @property
+    def text(self) -> str | None:
+        """The completion text of the last run; None when it ended otherwise."""
+        return self.last.summary if self.last and self.last.status == "completed" else None
 
     async def stream(self, task: str) -> AsyncIterator[Event]:
         """Run `task` and give its events as they happen. Leaving the loop early aborts the run."""
@@ -139,7 +166,7 @@ class AsyncRuntime:
         self._usable()
         if self._busy:
             raise RunInProgress("This runtime is at work; wait for its run() to end, or use a second Runtime.")
-        self._busy, self._over, self._untold = True, asyncio.Event(), task
+        self._busy, self._over, self._untold, self._continued = True, asyncio.Event(), task, False
         try:
             return await self._supervised(task)
         finally:
@@ -153,13 +180,13 @@ class AsyncRuntime:
         self._loop = kit.hooks.loop = asyncio.get_running_loop()
         run = kit.new_run(resumed=task is None)
         if task is None:
-            run.scope.emit(EventType.RESUMED, run=self.last.run_id if self.last else "")
+            run.scope.emit(EventType.RESUMED, run=run.id, status=run.resumed_from)
         else:
             run.scope.emit(EventType.START, task=task)
         ending: Ending | None = None
         try:
             parts = await kit.parts(run)
-            self._open_conversation(run, parts, task)
+            await self._open_conversation(run, parts, task)
             self._work = asyncio.ensure_future(supervise(run, parts, aborted=lambda: self._abort))
             before = _cancellings()
             ending = await self._work
@@ -177,15 +204,16 @@ class AsyncRuntime:
             await self._uncut(self._end(run, ending or Ending("failed")))
         return ending.summary if ending.status == "completed" else None
 
-    def _open_conversation(self, run: Run, parts: Parts, task: str | None) -> None:
-        status = parts.status(run, 1, coming=task or "")
+    async def _open_conversation(self, run: Run, parts: Parts, task: str | None) -> None:
         if task is None:
-            parts.resume_note(run, status)
             return
+        self._kit.interrupted(run)
         said = self._kit.introduce(run)
         extra = parts.meanwhile(run)
+        status = parts.status(run, 1, coming=task)
         text = task_message(task, parts.tag, number=run.task, instructions=said, status=status, extra=extra)
-        parts.history.add("user", text, kind="task", task=run.task)
+        parts.ledger.stand(standing(run))
+        await parts.history.add("user", text, kind="task", task=run.task)
         self._untold = None
 
     async def _uncut(self, work: Coroutine[Any, Any, None]) -> None:
@@ -205,7 +233,7 @@ class AsyncRuntime:
         if ending.status == "aborted":
             self._kit.stop_children()
         try:
-            await self._kit.end_run()
+            await self._kit.end_run(run, ending)
         except (SessionError, OSError) as error:
             # Every step is already kept; what failed is putting them together. Say so, and let the run be over.
             run.scope.emit(EventType.RUNTIME_ERROR, error=f"the session could not be saved: {error}", kind="session")
@@ -231,16 +259,44 @@ class AsyncRuntime:
 
     # ------------------------------------------------------------ from outside
 
-    def send_message(self, message: str) -> None:
-        """Queue a message for the running agent. Thread-safe, returns at once."""
+    def send_message(self, message: str) -> Awaitable[None]:
+        """Queue a message for the running agent. Thread-safe, returns at once; it is kept then.
+
+        With a session on an async engine, it is kept when what this gives back was awaited.
+        """
         self._usable()
         if not isinstance(message, str):
             raise TypeError(f"a message is text, not {type(message).__name__}")
-        self._kit.inbox.put(message, self._kit.scope)
+        return _Awaited(self._kit.inbox.put(message, self._kit.scope))
 
-    def answer(self, request_id: str, value: Any) -> None:
-        """Settle a question or permission that waits."""
-        self._kit.questions.answer(request_id, value)
+    def answer(self, request_id: str, value: Any) -> Awaitable[str | None]:
+        """Settle a question or permission that waits: of the run in progress, or of a suspended one, of any process.
+
+        The answer is kept when this returns. Awaiting what it gives back goes on with a suspended run when all its
+        requests are answered, and gives the completion text; `resume()` does the same.
+
+        A permission is settled with a `Decision`, or with what can be sent as JSON: true, false, "yes", "no",
+        "always", a reason to refuse, or the fields of a `Decision`: {"allowed": true, "edited": {"command": "ls"}}.
+        """
+        self._usable()
+        kit = self._kit
+        if self._busy and kit.questions.waits_for(request_id):
+            kit.questions.answer(request_id, value)
+            return _Answered(None, None)
+        kept = kit.answer(request_id, value)
+        return _Answered(kept, None if self._busy else self._go_on)
+
+    async def _go_on(self) -> str | None:
+        """Go on with a suspended run, unless it waits for more answers."""
+        if self._kit.requests.waiting or self._state() != "suspended":
+            return None
+        self._continued = await self.take_up()
+        return self.text
+
+    @property
+    def open_requests(self) -> list[dict[str, Any]]:
+        """The questions and permissions that wait for an answer, each with its `request_id` and `kind`."""
+        return [*self._kit.questions.listing(), *self._kit.requests.listing()]
 
     def abort(self) -> None:
         """Stop the run in progress (within a second), or the next one when none is. Thread-safe."""
@@ -252,14 +308,17 @@ class AsyncRuntime:
                     loop.call_soon_threadsafe(task.cancel)
 
     def reset(self) -> Awaitable[None]:
-        """Forget the conversation; the next run starts fresh. Done when this returns; may also be awaited."""
+        """Forget the conversation; the next run starts fresh. Done when this returns; may also be awaited.
+
+        With a session on an async engine, it is done when what this gives back was awaited.
+        """
         self._usable()
         if self._busy:
             raise RunInProgress("reset() while a run is in progress: abort() it first.")
-        self._kit.reset()
-        self._abort = False
+        done = self._kit.reset()
+        self._abort = self._continued = False
         self.last = self._untold = None
-        return _Done()
+        return _Awaited(done)
 
     def register_tool(self, name: str, func: Callable[..., Any], replace: bool = False) -> None:
         """Add a function as a tool; its docstring goes into the system prompt."""
@@ -285,6 +344,7 @@ class AsyncRuntime:
                 feed.close()
 
     async def __aenter__(self) -> AsyncRuntime:
+        await self._kit.open()
         return self
 
     async def __aexit__(
@@ -350,7 +410,7 @@ class AsyncRuntime:
 
 def _hired(mandate: Mandate) -> Hired:
     """The runtime of a sub-agent. Its conversation is its own, and ends with its task."""
-    return AsyncRuntime(mandate.agent, stream=mandate.live, _mandate=mandate)
+    return AsyncRuntime(mandate.agent, mandate.session, stream=mandate.live, _mandate=mandate)
 
 
 def _cancellings() -> int:
@@ -358,9 +418,24 @@ def _cancellings() -> int:
     return current.cancelling() if current is not None else 0
 
 
-class _Done:
-    """What `reset()` gives back: awaiting it is allowed, and does nothing more."""
+class _Awaited:
+    """What is done already, or done when this was awaited."""
 
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
+    def __init__(self, work: Awaitable[None] | None) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, None, None]:
+        if self._work is not None:
+            yield from self._work.__await__()
+
+
+class _Answered:
+    """An answer that is kept; awaiting it goes on with the run that waited for it."""
+
+    def __init__(self, kept: Awaitable[None] | None, go_on: Callable[[], Awaitable[str | None]] | None) -> None:
+        self._kept, self._go_on = kept, go_on
+
+    def __await__(self) -> Generator[Any, None, str | None]:
+        if self._kept is not None:
+            yield from self._kept.__await__()
+        return None if self._go_on is None else (yield from self._go_on().__await__())

@@ -10,18 +10,23 @@ from autopilot_runtime.runtime.compaction import hear
 from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.output import read_output
 from autopilot_runtime.runtime.parts import Parts
+from autopilot_runtime.runtime.recall import recall
+from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.run import Ending, Run
 
 
 async def work(run: Run, parts: Parts) -> Ending:
     """Step until the model completes or answers, something runs out, or the model cannot go on."""
-    while run.step < run.max_steps:
-        run.next_step()
-        heard = await think(run, parts)
+    heard = await recall(run, parts) if run.resumed_from else None
+    while heard is not None or run.step < run.max_steps:
+        if heard is None:
+            run.next_step()
+            heard = await think(run, parts)
         result = await act(run, parts, heard.reply)
-        ending = observe(run, parts, heard, result)
+        ending = await observe(run, parts, heard, result)
         if ending is not None:
             return ending
+        heard = None
     run.scope.emit(EventType.MAX_STEPS)
     return Ending("max_steps")
 
@@ -29,11 +34,10 @@ async def work(run: Run, parts: Parts) -> Ending:
 async def think(run: Run, parts: Parts) -> Heard:
     """One model call. What may be shown is shown while it arrives."""
     heard = await hear(run, parts)
-    run.spend(heard.usage)
     for notice in parts.notices():
         run.span.emit(EventType.WARNING, message=notice)
     if heard.reply.text.strip():
-        parts.history.add("assistant", heard.reply.text, kind="reply", task=run.task, usage=heard.usage)
+        await parts.take_reply(run, heard)
     run.hearing = None
     return heard
 
@@ -45,14 +49,22 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
     code = reply.control.code
     block = run.span.child()
     block.emit(EventType.BLOCK_STARTED, code=code)
-    desk = parts.desk(run, block, reply.payloads)
+    book, desk = parts.book, parts.desk(run, block, reply.payloads)
     parts.notice(run)
     try:
         result = desk.misnamed(code) or await parts.sandbox.run(
-            code, tools=parts.registry.specs(), call=desk.call, limits=parts.limits, payloads=len(reply.payloads)
+            code,
+            tools=parts.registry.specs(),
+            call=desk.call,
+            limits=parts.limits,
+            payloads=len(reply.payloads),
+            reads=book.reads,
         )
     finally:
         parts.watch.settle()
+    if desk.suspended:
+        raise Suspended(tuple(desk.suspended))
+    parts.close_block(book, result)
     run.unused = desk.unused
     if result.failure is not None:
         security = result.failure.kind == "security"
@@ -68,7 +80,7 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
     return result
 
 
-def observe(run: Run, parts: Parts, heard: Heard, result: BlockResult | None) -> Ending | None:
+async def observe(run: Run, parts: Parts, heard: Heard, result: BlockResult | None) -> Ending | None:
     """Put into the conversation what happened, and see whether that was the end."""
     reply = heard.reply
     check_stop(heard, parts)
@@ -81,29 +93,29 @@ def observe(run: Run, parts: Parts, heard: Heard, result: BlockResult | None) ->
     if reply.kind == "chat" and all(problem.kind == "warning" for problem in reply.problems):
         return Ending("answered", summary=parts.mask(reply.text.strip()))
     if reply.completion is not None and not failed:
-        return complete(run, parts, reply, result)
+        return await complete(run, parts, reply, result)
     if problems:
         run.span.emit(EventType.RUNTIME_ERROR, error=problems, kind="reply")
-    parts.report(run, result, problems=problems, void=reply.completion is not None)
+    await parts.report(run, result, problems=problems, void=reply.completion is not None)
     return None
 
 
-def complete(run: Run, parts: Parts, reply: Reply, result: BlockResult | None) -> Ending | None:
+async def complete(run: Run, parts: Parts, reply: Reply, result: BlockResult | None) -> Ending | None:
     """End the task, unless the answer should have been data and is not."""
     summary = parts.mask((reply.completion or "").strip("\r\n"))
     if parts.output_schema is None:
         if result is not None:
-            parts.report(run, result, last=True)
+            await parts.report(run, result, last=True)
         run.scope.emit(EventType.FINISH, summary=summary)
         return Ending("completed", summary=summary)
     value, faults = read_output(summary, parts.output_schema)
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
         text = f"The completion does not fit the output schema of this agent:\n{listed}\nSend the corrected JSON."
-        parts.report(run, result, problems=text, void=True)
+        await parts.report(run, result, problems=text, void=True)
         return None
     if result is not None:
-        parts.report(run, result, last=True)
+        await parts.report(run, result, last=True)
     run.scope.emit(EventType.FINISH, summary=summary, output=value)
     return Ending("completed", summary=summary, output=value)
 

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from autopilot_runtime.core.errors import AutopilotError, ProviderError, SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.runtime.parts import Parts
-from autopilot_runtime.runtime.run import BudgetSpent, Ending, Run
+from autopilot_runtime.runtime.purse import BudgetSpent
+from autopilot_runtime.runtime.requests import Suspended
+from autopilot_runtime.runtime.run import Ending, Run
 from autopilot_runtime.runtime.step import work
 
 log = logging.getLogger("autopilot_runtime")
@@ -22,14 +24,14 @@ class Aborted(AutopilotError):
 
 async def supervise(run: Run, parts: Parts, *, aborted: Callable[[], bool]) -> Ending:
     """Run the loop to its ending. Only a cancellation that was not an `abort()` is raised."""
-    limit = asyncio.timeout(run.timeout_s)
+    limit = asyncio.timeout(run.purse.seconds_left())
     try:
         async with limit:
             if aborted():  # abort() came before the run: it counts for this one
                 raise asyncio.CancelledError
             return await work(run, parts)
     except asyncio.CancelledError:
-        _keep_partial(run, parts)
+        await _keep_partial(run, parts)
         run.scope.emit(EventType.ABORTED, step=run.step)
         if not aborted():
             raise
@@ -37,15 +39,18 @@ async def supervise(run: Run, parts: Parts, *, aborted: Callable[[], bool]) -> E
     except SetupError:
         raise  # a missing key, say: nothing was begun, and the caller has something to put right
     except BudgetSpent as spent:
-        return _over_budget(run, parts, spent)
+        return await _over_budget(run, parts, spent)
+    except Suspended as waiting:
+        run.scope.emit(EventType.SUSPENDED, request_id=waiting.requests[0], requests=list(waiting.requests))
+        return Ending("suspended", error=waiting)
     except Exception as error:
         if limit.expired():
-            return _over_budget(run, parts, BudgetSpent("timeout_s", run.elapsed, run.timeout_s or 0.0))
+            return await _over_budget(run, parts, run.purse.tightest_clock())
         return _failed(run, error)
 
 
-def _over_budget(run: Run, parts: Parts, spent: BudgetSpent) -> Ending:
-    _keep_partial(run, parts)
+async def _over_budget(run: Run, parts: Parts, spent: BudgetSpent) -> Ending:
+    await _keep_partial(run, parts)
     run.scope.emit(EventType.BUDGET_EXCEEDED, what=spent.what, spent=spent.spent, limit=spent.limit)
     return Ending("budget", error=spent)
 
@@ -63,11 +68,13 @@ def _failed(run: Run, error: Exception) -> Ending:
     return Ending("failed", error=error)
 
 
-def _keep_partial(run: Run, parts: Parts) -> None:
+async def _keep_partial(run: Run, parts: Parts) -> None:
     """What the model had said when it was stopped stays in the conversation, marked as unfinished."""
     hearing, run.hearing = run.hearing, None
     if hearing is not None and hearing.text.strip():
-        parts.history.add("assistant", hearing.text, kind="reply", task=run.task)
-        parts.note(run, f"{ABORTED} Nothing of the unfinished reply above was executed.")
+        await parts.history.add("assistant", hearing.text, kind="reply", task=run.task, stop="aborted")
+        await parts.note(run, f"{ABORTED} Nothing of the unfinished reply above was executed.")
     elif parts.history.awaits_result:
-        parts.note(run, f"{ABORTED} The control block above may have run in part: look before you repeat anything.")
+        await parts.note(
+            run, f"{ABORTED} The control block above may have run in part: look before you repeat anything."
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,10 @@ class Runtime:
         return bridge().call(self._async.run(task))
 
     def resume(self) -> str | None:
-        """Go on with a run that was interrupted, failed or ran out of steps."""
+        """Go on with the newest run of the session: one that was interrupted, suspended or failed, or ran out.
+
+        Also one of another process. What its calls gave is not done again.
+        """
         return bridge().call(self._async.resume())
 
     def stream(self, task: str) -> Iterator[Event]:
@@ -86,9 +89,19 @@ class Runtime:
         """Queue a message for the running agent. Thread-safe, returns at once."""
         self._async.send_message(message)
 
-    def answer(self, request_id: str, value: Any) -> None:
-        """Settle a question or permission that waits."""
-        self._async.answer(request_id, value)
+    def answer(self, request_id: str, value: Any, *, resume: bool = True) -> str | None:
+        """Settle a question or permission that waits: of the run in progress, or of a suspended one, of any process.
+
+        The answer is kept at once. A suspended run whose requests are all answered then goes on, and this gives its
+        completion text; with `resume=False` it goes on at the next `resume()`.
+        """
+        answered = self._async.answer(request_id, value)
+        return bridge().call(_awaited(answered)) if resume else None
+
+    @property
+    def open_requests(self) -> list[dict[str, Any]]:
+        """The questions and permissions that wait for an answer, each with its `request_id` and `kind`."""
+        return self._async.open_requests
 
     def abort(self) -> None:
         """Stop the run in progress (within a second), or the next one when none is."""
@@ -161,3 +174,7 @@ class Runtime:
     def system_prompt(self) -> str:
         """What the model is told first."""
         return self._async.system_prompt
+
+
+async def _awaited(answered: Awaitable[str | None]) -> str | None:
+    return await answered

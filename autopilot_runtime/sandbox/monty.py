@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import BlockResult, Caller, Limits, ToolSpec
@@ -37,7 +38,14 @@ class MontySandbox:
         await self._ready(None)
 
     async def run(
-        self, code: str, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, payloads: int = 0
+        self,
+        code: str,
+        *,
+        tools: Mapping[str, ToolSpec],
+        call: Caller,
+        limits: Limits,
+        payloads: int = 0,
+        reads: Sequence[Any] = (),
     ) -> BlockResult:
         """Run one block. Cancelling kills the worker; the next `run` gets a fresh one."""
         if self._busy:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import BlockResult, Caller, Limits, ToolSpec
@@ -35,7 +36,14 @@ class PythonSandbox:
                 self._worker = await hire()
 
     async def run(
-        self, code: str, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, payloads: int = 0
+        self,
+        code: str,
+        *,
+        tools: Mapping[str, ToolSpec],
+        call: Caller,
+        limits: Limits,
+        payloads: int = 0,
+        reads: Sequence[Any] = (),
     ) -> BlockResult:
         """Run one block. Cancelling kills the worker; the next `run` gets a fresh one."""
         if self._busy:

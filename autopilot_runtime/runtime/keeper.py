@@ -1,0 +1,133 @@
+"""The session store as a run uses it: awaited, whole, off the loop where the store waits for a disk or a server."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from autopilot_runtime.core.bridge import in_thread
+from autopilot_runtime.core.errors import SessionError
+from autopilot_runtime.core.message import Message
+from autopilot_runtime.core.protocols import SessionStore
+
+
+class Keeper:
+    """One store. What was begun is finished before a cancellation is raised: memory and store never part."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+        self.awaited = inspect.iscoroutinefunction(getattr(store, "open", None))
+        self._blocking = bool(getattr(store, "blocking", False))
+        self._light = "durable" in _params(store.append)
+        self._saves_extra = "extra" in _params(store.save)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opened = not self.awaited
+
+    async def open(self) -> bool:
+        """Read a store that must be awaited for that; whether there was something to read."""
+        self._loop = asyncio.get_running_loop()
+        if self._opened:
+            return False
+        await self._whole(self.store.open)  # type: ignore[attr-defined]
+        self._opened = True
+        return True
+
+    async def acquire(self) -> None:
+        """Be the only writer, or raise `SessionConflict`."""
+        await self._whole(self.store.acquire)
+
+    async def append(
+        self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None, durable: bool = True
+    ) -> None:
+        """Keep messages and state; `durable=False` promises less, where the store knows the difference."""
+        light: dict[str, Any] = {} if durable or not self._light else {"durable": False}
+        await self._whole(self.store.append, [one.to_dict() for one in messages], extra=extra or None, **light)
+
+    async def save(self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None) -> None:
+        """A run has ended: put everything together, and let go of the session."""
+        finish = getattr(self.store, "finish", None)
+        if finish is not None:  # all of it was appended: there is nothing to write again
+            await self._whole(finish, extra=extra)
+            return
+        if extra and not self._saves_extra:
+            await self.append([], extra=extra)
+            extra = None
+        whole = list(messages)
+        given: dict[str, Any] = {"extra": extra} if extra else {}
+
+        def save() -> Any:  # as dicts only here: on the thread that writes them
+            return self.store.save([one.to_dict() for one in whole], **given)
+
+        await self._whole(save)
+
+    def put(self, extra: Mapping[str, Any], *, let_go: bool) -> Awaitable[None] | None:
+        """Keep state from any thread. Kept when this returns, or when what it gives back was awaited.
+
+        `let_go`: no run is in progress, so nobody else will let go of the session.
+        """
+        if not self.awaited:
+            self.store.append([], extra=extra)
+            if let_go:
+                self.store.close()
+            return None
+        return self._from_anywhere(lambda: self._put(extra, let_go=let_go))
+
+    async def _put(self, extra: Mapping[str, Any], *, let_go: bool) -> None:
+        await self.open()
+        await self.append([], extra=extra)
+        if let_go:
+            await self._whole(self.store.close)
+
+    def reset(self) -> Awaitable[None] | None:
+        """Delete the session: done when this returns, or when what it gives back was awaited."""
+        if not self.awaited:
+            self.store.reset()
+            return None
+        return self._from_anywhere(lambda: self._whole(self.store.reset))
+
+    async def close(self) -> None:
+        """Let go of the session for good."""
+        if self._opened:
+            await self._whole(self.store.close)
+
+    def _from_anywhere(self, work: Callable[[], Any]) -> Awaitable[None] | None:
+        """Work for the loop of the store: waited for from another thread, else a task that can be awaited."""
+        try:
+            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is not None and self._loop in (None, here):
+            task: asyncio.Task[None] = asyncio.ensure_future(work())
+            return task
+        if self._loop is None or self._loop.is_closed():
+            raise SessionError("This session lives on an async engine: call this from its event loop.")
+        asyncio.run_coroutine_threadsafe(work(), self._loop).result()
+        return None
+
+    async def _whole(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Do it to the end, also when the caller is cancelled meanwhile; the cancellation is raised then."""
+        if self.awaited:
+            task = asyncio.ensure_future(work(*args, **kwargs))
+        elif self._blocking:
+            task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
+        else:
+            work(*args, **kwargs)
+            return
+        cut: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cut = error
+        if cut is not None and task.exception() is None:
+            raise cut
+        task.result()
+
+
+def _params(method: Callable[..., Any]) -> Mapping[str, Any]:
+    try:
+        return inspect.signature(method).parameters
+    except (TypeError, ValueError):
+        return {}

@@ -1,0 +1,203 @@
+"""What the session knows of the run in progress: where it stands, and each call of its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
+
+from autopilot_runtime.core.errors import ReplayError
+from autopilot_runtime.core.protocols import Call, Outcome
+from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.sandbox import wire
+from autopilot_runtime.sandbox.display import label
+from autopilot_runtime.sandbox.value import bounded_repr
+
+RUN = "run"  # the keys in the session's extra state; those of calls end in their place
+CALL = "call."
+BLOCK = "block."
+_DIGEST_CHARS = 1_000_000
+_DIGEST_NODES = 100_000
+UNKNOWN = (
+    "outcome unknown: {call} was begun before an interruption, and how it ended was not recorded. It may have taken "
+    "effect, in whole or in part: look before you repeat it."
+)
+
+
+class Ledger:
+    """The records of one session's run. What is noted is kept with the next append; a flush does not wait for one."""
+
+    def __init__(self, keeper: Keeper, *, mask: Callable[[Any], Any]) -> None:
+        self._keeper = keeper
+        self._mask = mask
+        self.session_id = keeper.store.session_id
+        self.reload()
+
+    def reload(self) -> None:
+        """Take what the session holds."""
+        extra = self._keeper.store.extra()
+        found = extra.get(RUN)
+        self.run: dict[str, Any] = found if isinstance(found, dict) else {}
+        self._kept = {key: value for key, value in extra.items() if key.startswith((CALL, BLOCK))}
+        self._noted: dict[str, Any] = {}
+
+    # ------------------------------------------------------------ writing
+
+    def note(self, key: str, value: Mapping[str, Any]) -> None:
+        """Remember this for the next append."""
+        self._kept[key] = value
+        self._noted[key] = value
+
+    def note_also(self, key: str, value: Any) -> None:
+        """Remember something else for the next append; None removes it."""
+        self._noted[key] = value
+
+    def stand(self, run: Mapping[str, Any]) -> None:
+        """Remember where the run stands."""
+        self.run = dict(run)
+        self._noted[RUN] = self.run
+
+    def lose(self) -> None:
+        """What the blocks so far have made of their variables is gone: there is nothing to bring back."""
+        for key in [key for key in self._kept if key.startswith(BLOCK)]:
+            del self._kept[key]
+            self._noted[key] = None
+
+    def forget(self) -> None:
+        """Its blocks will not be run again: let go of their calls."""
+        self._noted.update(dict.fromkeys(self._kept))
+        self._kept.clear()
+
+    @contextmanager
+    def settling(self) -> Iterator[dict[str, Any]]:
+        """What has been noted, for an append; noted again when that fails."""
+        noted, self._noted = self._noted, {}
+        try:
+            yield noted
+        except BaseException:
+            self._noted = {**noted, **self._noted}
+            raise
+
+    async def flush(self, *, durable: bool = False) -> None:
+        """Keep what is noted now: it outlives this process when this returns."""
+        with self.settling() as noted:
+            if noted:
+                await self._keeper.append([], extra=noted, durable=durable)
+
+    # ------------------------------------------------------------ reading
+
+    def block(self, seq: int) -> Book:
+        """The calls of the block in message `seq`."""
+        return Book(self, seq)
+
+    def entry(self, key: str) -> dict[str, Any] | None:
+        """What is kept under a key."""
+        return self._kept.get(key)
+
+    def ended(self, seq: int) -> bool:
+        """Whether the block in message `seq` ran to its end."""
+        return f"{BLOCK}{seq:07d}" in self._kept
+
+    def masked(self, value: Any) -> Any:
+        """The value without secrets."""
+        return self._mask(value)
+
+
+class Book:
+    """The calls of one block, by their number."""
+
+    def __init__(self, ledger: Ledger, seq: int) -> None:
+        self._ledger = ledger
+        self.name = f"{ledger.session_id}:{seq}"
+        self._block = f"{BLOCK}{seq:07d}"
+        self._call = f"{CALL}{seq:07d}."
+
+    def _key(self, index: int) -> str:
+        return f"{self._call}{index:05d}"
+
+    def known(self, call: Call) -> Outcome | None:
+        """The outcome that was recorded for this call; None when it is to be made. Another call is a ReplayError."""
+        entry = self._ledger.entry(self._key(call.index))
+        if entry is None:
+            return None
+        called = label(call.tool, call.args, call.kwargs)
+        if entry.get("digest") != _digest(call):
+            raise ReplayError(
+                f"ReplayError: this block was run again after an interruption and took another way: its call "
+                f"{call.index + 1} was {entry.get('call')}, now it is {called}. It was stopped there."
+            )
+        outcome = entry.get("outcome")
+        return _outcome(outcome) if outcome is not None else Outcome(error=UNKNOWN.format(call=called))
+
+    async def intend(self, call: Call) -> None:
+        """Note that this call is about to have an effect. Kept when this returns."""
+        self._ledger.note(self._key(call.index), self._entry(call))
+        await self._ledger.flush()
+
+    async def settle(self, call: Call, outcome: Outcome, *, now: bool) -> None:
+        """Note what this call gave; `now`: kept when this returns, else with whatever is kept next."""
+        entry = {**self._entry(call), "outcome": self._ledger.masked(_packed(outcome))}
+        self._ledger.note(self._key(call.index), entry)
+        if now:
+            await self._ledger.flush()
+
+    def close(self, reads: Sequence[Any]) -> None:
+        """The block has ended; `reads` are its last ones."""
+        self._ledger.note(self._block, {"reads": list(reads)})
+
+    def _entry(self, call: Call) -> dict[str, Any]:
+        called = self._ledger.masked(label(call.tool, call.args, call.kwargs))
+        return {"call": called, "digest": _digest(call), "reads": list(call.reads)}
+
+    # ------------------------------------------------------------ to run it again
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """The records of its calls, in order, up to the first that is missing."""
+        index = 0
+        while (entry := self._ledger.entry(self._key(index))) is not None:
+            yield entry
+            index += 1
+
+    @property
+    def reads(self) -> list[Any]:
+        """All it has read of clock and randomness."""
+        closing = self._ledger.entry(self._block) or {}
+        return [*(read for entry in self.entries() for read in entry.get("reads", ())), *closing.get("reads", ())]
+
+    def done(self) -> list[str]:
+        """The calls that have taken effect, and those of which that is not known."""
+        lines = []
+        for entry in self.entries():
+            outcome = entry.get("outcome")
+            if outcome is None:
+                lines.append(f"{entry.get('call')}: outcome unknown")
+            elif not outcome.get("error"):
+                lines.append(str(entry.get("call")))
+        return lines
+
+
+def _digest(call: Call) -> str:
+    """The same for the same call, however large; two that differ beyond any bound count as one."""
+    given = (call.tool, list(call.args), sorted(call.kwargs.items()))
+    text = bounded_repr(given, chars=_DIGEST_CHARS, nodes=_DIGEST_NODES)
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def _packed(outcome: Outcome) -> dict[str, Any]:
+    if outcome.error is not None:
+        return {"error": outcome.error, "type": outcome.error_type}
+    packed: dict[str, Any] = {"shown": outcome.shown, "note": outcome.note}
+    try:
+        packed["value"] = wire.pack(outcome.value)
+    except wire.WireError as error:
+        packed["lost"] = str(error)
+    return packed
+
+
+def _outcome(packed: Mapping[str, Any]) -> Outcome:
+    if packed.get("error") is not None:
+        return Outcome(error=str(packed["error"]), error_type=str(packed.get("type") or "ToolError"))
+    if "lost" in packed:
+        return Outcome(error=f"The call took effect, but its value could not be kept: {packed['lost']}.")
+    return Outcome(wire.unpack(packed.get("value")), packed.get("shown"), note=str(packed.get("note") or ""))
