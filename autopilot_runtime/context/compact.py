@@ -9,6 +9,7 @@ from itertools import accumulate
 from autopilot_runtime.core.message import Message
 
 _LEAST_CHARS = 160  # of a message in a transcript; when that is too much, messages are left out
+_HEAD_CHARS = 35  # of the line over each
 _COMPLETION = re.compile(r"^(`{3,}|~{3,})completion[^\n]*\n(.*?)^\1", re.DOTALL | re.MULTILINE)
 _WROTE = re.compile(r"^wrote (\S.*?) \(", re.MULTILINE)
 _FIRST_CHARS = 200
@@ -45,17 +46,24 @@ def fold_at(
 
 def transcript(messages: Sequence[Message], *, chars: int) -> str:
     """The messages as one text of about `chars` characters: long ones are cut in the middle, all to one length."""
-    texts = [one.content for one in messages]
-    heads = [f"--- {'agent' if one.role == 'assistant' else 'to the agent'}, task {one.task} ---" for one in messages]
-    chars -= sum(len(head) + 2 for head in heads)
-    length = _level([len(text) for text in texts], chars)
-    if length >= _LEAST_CHARS or not texts:
-        return "\n".join(f"{head}\n{_cut(text, length)}" for head, text in zip(heads, texts, strict=True))
-    most = max(2, max(chars, 0) // (_LEAST_CHARS + 40))
-    early, late = messages[: most // 4], messages[len(messages) - (most - most // 4) :]
-    gap = len(messages) - len(early) - len(late)
-    parts = [transcript(early, chars=chars // 4), f"--- {gap:,} messages left out ---"]
-    return "\n".join([*parts, transcript(late, chars=chars - chars // 4)])
+    most = max(2, chars // (_LEAST_CHARS + _HEAD_CHARS))
+    length = _level([len(one.content) for one in messages], chars - _HEAD_CHARS * len(messages))
+    gap = len(messages) - most
+    if length >= _LEAST_CHARS or gap <= 0 or sum(len(one.content) + _HEAD_CHARS for one in messages) <= chars:
+        return "\n".join(_told(one, length) for one in messages)
+    early, late = messages[: most // 4], messages[most // 4 + gap :]
+    return "\n".join(
+        [
+            *(_told(one, _LEAST_CHARS) for one in early),
+            f"--- {gap:,} messages left out ---",
+            *(_told(one, _LEAST_CHARS) for one in late),
+        ]
+    )
+
+
+def _told(one: Message, length: int) -> str:
+    who = "agent" if one.role == "assistant" else "to the agent"
+    return f"--- {who}, task {one.task} ---\n{_cut(one.content, length)}"
 
 
 def _level(lengths: Sequence[int], total: int) -> int:
