@@ -21,6 +21,7 @@ from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.runtime.sight import kept_parts, without_status
 
 _GOAL = 0.6  # of the limit: what is left after it was made shorter, so that this does not happen at every step
+_WORTH = 0.05  # of the window: less than this is not worth a model call of its own
 _THINKING_ROOM = 2_000  # models that think count their thoughts as output
 
 
@@ -29,11 +30,11 @@ async def hear(run: Run, parts: Parts) -> Heard:
     await parts.memory.settle(run)
     meter = parts.history.meter
     if meter.used > parts.memory.limit:
-        await compact(run, parts, goal=parts.memory.limit * _GOAL)
+        await compact(run, parts, goal=parts.memory.limit * _GOAL, least=meter.window * _WORTH)
     heard, why = await _listen(run, parts)
     if heard is not None:
         return heard
-    shorter = await compact(run, parts, goal=min(parts.memory.limit, meter.used) * _GOAL)
+    shorter = await compact(run, parts, goal=min(parts.memory.limit, meter.used) * _GOAL, least=0.0)
     if shorter:
         run.span.emit(EventType.RETRY, attempt=1, delay=0.0, error=str(why), kind="context")
         heard, why = await _listen(run, parts)
@@ -85,13 +86,14 @@ class Plan:
     upto: int
     state: State
     sight: Sequence[Message]
-    chars: int  # of the summary, at most
+    tokens: int  # of the summary, at most; never more than half of what it stands for
+    chars: int  # the same in characters
     room: int  # characters, for what it is made from
 
 
-async def compact(run: Run, parts: Parts, *, goal: float) -> bool:
-    """Sum up the oldest part, so that about `goal` tokens are left; False when that would gain nothing."""
-    plan = _plan(run, parts, goal)
+async def compact(run: Run, parts: Parts, *, goal: float, least: float) -> bool:
+    """Sum up the oldest part, so that about `goal` tokens are left; False when less than `least` would be gained."""
+    plan = _plan(run, parts, goal, least=least)
     if plan is None:
         _warn_of_the_largest(run, parts)
         return False
@@ -115,23 +117,31 @@ async def compact(run: Run, parts: Parts, *, goal: float) -> bool:
     return True
 
 
-def _plan(run: Run, parts: Parts, goal: float) -> Plan | None:
-    history, meter = parts.history, parts.history.meter
-    messages, view, factor = history.messages, history.view, meter.estimate.factor
-    keep, most = parts.memory.spec.keep_last_messages, parts.memory.spec.global_summary_max_tokens
-    room = int(goal / factor) - message_tokens(parts.system) - int(most / factor)
-    kept = _kept_raw(run, parts, len(messages) - keep)
+def _plan(run: Run, parts: Parts, goal: float, *, least: float) -> Plan | None:
+    """What to sum up. Everything here is in raw counts, but for `goal` and `least`, which are in tokens."""
+    history, view, spec = parts.history, parts.history.view, parts.memory.spec
+    window, factor = history.meter.window, history.meter.estimate.factor
+    keep, most = spec.keep_last_messages, spec.global_summary_max_tokens / factor
+    stays = message_tokens(parts.system) + most + _kept_raw(run, parts, len(history.messages) - keep)
     weights = view.weights()
-    at = fold_at(messages, weights, first=view.state.upto, keep=keep, room=room - kept, whole=view.state.archived)
+    at = fold_at(
+        history.messages,
+        weights,
+        first=view.state.upto,
+        keep=keep,
+        room=int(goal / factor - stays),
+        whole=view.state.archived,
+    )
     if at is None:
         return None
-    gone = sum(weights[:at]) + (view.raw - sum(weights))
-    if gone <= _kept_raw(run, parts, at) + int(most / factor):
+    gone = sum(weights[:at]) + view.raw - sum(weights)
+    most = min(most, gone / 2)
+    if gone - most - _kept_raw(run, parts, at) <= least / factor:
         return None
     sight = view.before(at)
-    per_char = gone / max(1, sum(len(one.content) for one in sight))
-    half = max(0, meter.window // 2 - most) / factor
-    return Plan(at, view.state, sight, int(most / factor / max(per_char, 0.1)), int(half / max(per_char, 0.05)))
+    per_raw = sum(len(one.content) for one in sight) / gone
+    room = max(0.0, window / 2 / factor - most)
+    return Plan(at, view.state, sight, int(most * factor), int(most * per_raw), int(room * per_raw))
 
 
 def _kept_raw(run: Run, parts: Parts, upto: int) -> int:
@@ -158,18 +168,17 @@ async def _by_model(run: Run, parts: Parts, plan: Plan) -> str:
     newest = run.newest
     try:
         run.check_budget(calls=2)  # this one, and the one it is made for
-        text = await _answer(run, parts, asked)
+        text = await _answer(run, parts, asked, most=plan.tokens)
     except BudgetSpent as spent:
         return _without(run, f"the budget does not last for more: {spent}")
     except Exception as error:  # also of a provider that is the user's: no run ends for a summary
         return _without(run, f"{type(error).__name__}: {error}")
     finally:
         run.newest = newest  # what the next step will cost is told by the last step, not by this
-    return _fitted(text.strip(), parts) if text.strip() else _without(run, "it gave none")
+    return _fitted(text.strip(), parts, most=plan.tokens) if text.strip() else _without(run, "it gave none")
 
 
-async def _answer(run: Run, parts: Parts, asked: Message) -> str:
-    most = parts.memory.spec.global_summary_max_tokens
+async def _answer(run: Run, parts: Parts, asked: Message, *, most: int) -> str:
     system = _prompt().replace("{{tokens}}", str(most))
     expected = parts.history.meter.estimate.tokens(asked.content)
     pieces: list[str] = []
@@ -188,9 +197,9 @@ async def _answer(run: Run, parts: Parts, asked: Message) -> str:
     return "" if stop.reason in ("refusal", "context") else "".join(pieces)
 
 
-def _fitted(text: str, parts: Parts) -> str:
+def _fitted(text: str, parts: Parts, *, most: int) -> str:
     """A summary that is too long, cut at a line or a word."""
-    most, size = parts.memory.spec.global_summary_max_tokens, parts.history.meter.estimate.tokens(text)
+    size = parts.history.meter.estimate.tokens(text)
     if size <= most:
         return text
     cut = text[: len(text) * most // size]

@@ -63,12 +63,11 @@ class Memory:
 
     async def put(self, run: Run, state: State, what: str) -> int:
         """Show the conversation in this state from now on, and tell it; gives the tokens this saves."""
-        before = self.history.meter.used
+        meter, view = self.history.meter, self.history.view
+        before, raw = meter.used, view.raw
         await self.history.keep(state)
-        after = self.history.meter.used
-        if after < before:
-            run.span.emit(EventType.COMPACTED, before=before, after=after, what=what)
-        return before - after
+        run.span.emit(EventType.COMPACTED, before=before, after=meter.used, what=what)
+        return meter.tokens(raw - view.raw)
 
     # ------------------------------------------------------------ outputs that were shown before
 
