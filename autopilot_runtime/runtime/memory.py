@@ -142,8 +142,15 @@ class TaskMemory:
         return await self._memory.put(self._run, state, f"archived: {named}")
 
     async def reveal(self, task: int) -> int:
-        """Take a task out again."""
+        """Take a task out again, if it fits: else it would be summed up at once."""
         state = reveal(self._history.messages, self._history.view.state, task)
+        meter = self._history.meter
+        more = meter.tokens(self._history.view.hidden_raw(task))
+        if meter.used + more > self._memory.limit:
+            raise ToolError(
+                f"Task {task} has about {more:,} tokens, and {meter.used:,} of {self._memory.limit:,} are in use: it "
+                "does not fit. Archive other tasks first."
+            )
         return -await self._memory.put(self._run, state, f"revealed: {task}")
 
     def archived(self) -> list[ArchivedTask]:

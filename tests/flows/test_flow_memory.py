@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -323,6 +324,18 @@ def test_the_status_says_when_it_is_time_to_archive(tmp_path: Path) -> None:
     assert not any("archive" in line for line in lines[:2])
 
 
+def test_a_task_that_would_not_fit_is_not_revealed(tmp_path: Path) -> None:
+    fill = act("archive_context(1, 'One.')\nprint('blah ' * 2_800)")
+    replies = ["Long. " * 2_000 + "\n\n" + finish("one"), fill, act("reveal_context(1)"), finish("two")]
+    runtime, model = opened(tmp_path, replies, memory=MEMORY)
+    with runtime:
+        runtime.run("First")
+        assert runtime.run("Second") == "two"
+        assert re.search(r"Task 1 has about [\d,]+ tokens, .* does not fit", model.calls[-1].messages[-1].content)
+        assert runtime.context[0]["kind"] == "archived"
+    assert len(model.calls) == 4
+
+
 # ---------------------------------------------------------------- what the provider says
 
 FULL = Status(400, "prompt is too long: 210000 tokens > 200000 maximum", code="invalid_request_error")
@@ -413,25 +426,79 @@ def test_abort_ends_a_summary_too(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- outputs that are shown again in full
 
 
-@pytest.mark.skipif(
-    not hasattr(asyncio, "to_thread") or __import__("os").name != "posix", reason="needs a POSIX shell"
-)
+posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+SEEN = "(output shown in full below)"
+# Says much, waits to be let on, says as much again.
+SLOW = "seq -f 'first %g' 300; until [ -e go ]; do sleep 0.02; done; seq -f 'second %g' 300"
+WAIT = "while read_output('main', 5)['mode'] != 'full': pass"
+
+
+def last_request(stage: Stage, at: int = -1) -> str:
+    return json.dumps(stage.fake.requests[at].json["messages"])
+
+
+@posix
 async def test_a_complete_output_takes_the_place_of_its_parts(stage: Stage) -> None:
-    slow = "for i in 1 2 3; do seq -f 'line %g of a long output' 200; sleep 0.4; done"
     rt = stage.open(
-        act(f"execute('main', \"{slow}\", 0.2)"),
-        act("read_output('main', 0.4)"),
-        act("while read_output('main', 5)['mode'] != 'full': pass"),
+        act(f'execute("main", "{SLOW}", 1)'),
+        act("write_file('go')\nread_output('main', 5)", "x"),
+        act(f"{WAIT}\nread_output('main', 1)"),
         act("print('and on')"),
         finish("ok"),
-        tools=["execute", "read_output"],
+        tools=["execute", "read_output", "write_file"],
     )
     assert await stage.run() == "ok"
-    last = json.dumps(stage.fake.requests[-1].json["messages"])
-    full = [one["content"] for one in rt.messages if one["kind"] == "result"][2]
-    if "line 200" in full:  # the looks of one block leave receipts; the full one is looked at again below
-        assert last.count("(output shown in full below)") >= 1
-    assert json.dumps(rt.messages).count("(output shown in full below)") == 0
+    before, after = last_request(stage, 2), last_request(stage, 3)
+    assert before.count("first 123") == 1 and before.count("second 123") == 1 and SEEN not in before
+    assert after.count(SEEN) == 2
+    assert after.count("first 123") == 1 and after.count("second 123") == 1
+    assert "wrote go (new" in after  # what stood beside an output stays
+    shown, longer = (stage.fake.requests[at].json["messages"] for at in (3, 4))
+    assert [turn["content"] for turn in longer[: len(shown)]] == [turn["content"] for turn in shown]
+    assert SEEN not in json.dumps(rt.messages)
+    assert [event.what for event in stage.of(EventType.COMPACTED)] == ["outputs shown in full below"]
+
+
+@posix
+async def test_parts_stay_when_taking_them_out_would_cost_more_than_it_saves(stage: Stage) -> None:
+    stage.open(
+        act("execute('main', 'echo one; until [ -e go ]; do sleep 0.02; done', 0.2)"),
+        act("write_file('go')\nprint('something else ' * 2000)", "x"),
+        act(f"{WAIT}\nread_output('main', 1)"),
+        finish("ok"),
+        tools=["execute", "read_output", "write_file"],
+    )
+    assert await stage.run() == "ok"
+    assert SEEN not in last_request(stage)
+
+
+@posix
+async def test_the_same_words_elsewhere_are_left_alone(stage: Stage) -> None:
+    (stage.work / "log.txt").write_text("".join(f"first {n}\n" for n in range(1, 301)))
+    stage.open(
+        act("read_file('log.txt')"),
+        act(f'execute("main", "{SLOW}", 1)'),
+        act("write_file('go')\nread_output('main', 5)", "x"),
+        act(f"{WAIT}\nread_output('main', 1)"),
+        finish("ok"),
+        tools=["execute", "read_output", "write_file", "read_file"],
+    )
+    assert await stage.run() == "ok"
+    assert last_request(stage).count(SEEN) == 2
+    assert last_request(stage).count("first 123") == 2  # in the file, and in the complete output
+
+
+@posix
+async def test_an_output_that_is_cut_does_not_take_the_place_of_what_was_shown_whole(stage: Stage) -> None:
+    stage.open(
+        act(f'execute("main", "{SLOW}", 1)'),
+        act("write_file('go')\nread_output('main', 5)", "x"),
+        act(f"{WAIT}\nread_output('main', 1)"),
+        finish("ok"),
+        tools=["execute", {"name": "read_output", "config": {"max_output_chars": 2_000}}, "write_file"],
+    )
+    assert await stage.run() == "ok"
+    assert "characters left out" in last_request(stage) and SEEN not in last_request(stage)
 
 
 # ---------------------------------------------------------------- sizes
