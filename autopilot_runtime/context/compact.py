@@ -101,7 +101,7 @@ def _endings(messages: Sequence[Message]) -> Iterator[str]:
     for one in messages:
         if one.kind == "task" or (one.role == "user" and one.task not in asked):
             _, _, text = one.content.partition("\n") if one.kind == "task" else ("", "", one.content)
-            asked[one.task] = _line(text, _FIRST_CHARS)
+            asked[one.task] = _line(text.strip().partition("\n")[0], _FIRST_CHARS)
         elif one.role == "assistant":
             done = _COMPLETION.search(one.content)
             said[one.task] = _line(done[2] if done else one.content, _LAST_CHARS)

@@ -81,21 +81,23 @@ class Memory:
         new, self._new = self._new, []
         for look, span in new:
             earlier = self._seen[look.source]
-            if look.whole and earlier and self._pays(earlier, span.index):
+            if look.whole and self._pays(gone := [one for one in earlier if self._in_sight(one)], span.index):
                 state = self.history.view.state
-                await self.put(run, replace(state, dropped=(*state.dropped, *earlier)), "outputs shown in full below")
+                await self.put(run, replace(state, dropped=(*state.dropped, *gone)), "outputs shown in full below")
                 earlier.clear()
             earlier.append(span)
 
+    def _in_sight(self, span: Span) -> bool:
+        state = self.history.view.state
+        return span.index >= state.upto and self.history.messages[span.index].task not in state.archived
+
     def _pays(self, spans: Sequence[Span], newest: int) -> bool:
         """Whether more is saved than has to be read anew: all from the first change to the last cached message."""
-        view, state = self.history.view, self.history.view.state
-        if spans[0].index < state.upto:
+        if not spans:
             return False
         instead = message_tokens(self.words.dropped)
         saved = sum(message_tokens(self._text(one)) - instead for one in spans)
-        first = spans[0].index
-        return saved > 0 and saved > sum(view.weights()[first:newest]) - saved
+        return saved > 0 and saved > sum(self.history.view.weights()[spans[0].index : newest]) - saved
 
     def _text(self, span: Span) -> str:
         return self.history.messages[span.index].content[span.start : span.end]

@@ -362,6 +362,7 @@ async def test_when_the_model_finds_it_too_long_it_is_summed_up_once_and_asked_a
     assert "The first tasks went well." in json.dumps(turns[0])
     assert [turn["role"] for turn in turns] == ["user", "assistant"] * (len(turns) // 2) + ["user"]
     assert len(rt.messages) == 14
+    assert rt.context[0]["kind"] == "summary" and len(rt.context) < 14
     assert stage.of(EventType.COMPACTED) and stage.of(EventType.RETRY)
 
 
