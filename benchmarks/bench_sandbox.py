@@ -21,6 +21,7 @@ from autopilot_runtime.sandbox.engine import Kind, open_sandbox
 TOOLS = {"echo": ToolSpec("echo", "Give it back.", (Param("value", {}),))}
 LIMITS = Limits(seconds=120, memory_mb=2_000, calls=100_000)
 LOOP = "def loop():\n    n = 0\n    for i in range(1_000_000):\n        n += i\n    return n\nloop()\n"
+READS = "import time\nfor i in range(9_000):\n    time.time()\n"
 ROUNDS = 30
 
 
@@ -66,6 +67,8 @@ async def measure(kind: Kind) -> dict[str, float]:
     many = "for i in range(1000):\n    x = echo(i)\n"
     figures["tool call (us)"] = await median(lambda: block(box, many), 5)
     figures["loop of a million (ms)"] = await median(lambda: block(box, LOOP), 5)
+    empty = figures["empty block (ms)"]
+    figures["clock read (us)"] = (await median(lambda: block(box, READS), 5) - empty) / 9
     figures["10 MB to a tool and back (ms)"] = await median(lambda: block(box, 'x = echo("x" * 10_000_000)\n'), 3)
     await box.close()
     return figures
@@ -80,19 +83,19 @@ def private_memory(pid: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
-def plain() -> float:
-    """The loop in this interpreter, in ms."""
+def plain(code: str) -> float:
+    """The code in this interpreter, in ms."""
     times = []
     for _ in range(5):
         begun = time.perf_counter()
-        exec(compile(LOOP, "loop", "exec"), {})
+        exec(compile(code, "plain", "exec"), {})
         times.append((time.perf_counter() - begun) * 1e3)
     return statistics.median(times)
 
 
 def main() -> None:
     """Print a table for each engine that can be had here."""
-    base = plain()
+    base, read = plain(LOOP), plain(READS) / 9
     kinds: tuple[Kind, ...] = ("python", "monty")
     for kind in kinds:
         try:
@@ -103,6 +106,7 @@ def main() -> None:
         print(f"{kind}")
         for name, value in figures.items():
             print(f"  {name:32}{value:10.2f}")
+        print(f"  {'clock read over plain one (us)':32}{figures['clock read (us)'] - read:10.2f}")
         print(f"  {'loop against plain Python':32}{figures['loop of a million (ms)'] / base:10.2f} x")
 
 

@@ -15,7 +15,7 @@ from autopilot_runtime.core.errors import ReplayError, ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome, RunResult
 from autopilot_runtime.core.stream import Scope
-from autopilot_runtime.runtime.ledger import Book
+from autopilot_runtime.runtime.ledger import Book, Known
 from autopilot_runtime.runtime.named import misnamed
 from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.rights import Rights
@@ -25,7 +25,7 @@ from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolCont
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
 from autopilot_runtime.tool.registry import ToolRegistry
-from autopilot_runtime.tool.workspace import Workspace
+from autopilot_runtime.tool.workspace import Draft, Workspace
 
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
@@ -85,9 +85,10 @@ class Desk:
         except ReplayError as error:
             return Outcome(error=str(error), error_type="ReplayError", fatal=True)
         tool = self._registry.get(call.tool)
-        if known is not None:
+        recorded = await self._recorded(known, call) if known is not None else None
+        if recorded is not None:
             self._pass_over(tool, call)
-            return known
+            return recorded
         if tool is None:
             return Outcome(error=f"There is no tool {call.tool!r}.", error_type="NameError")
         begun = time.monotonic()
@@ -99,6 +100,23 @@ class Desk:
             return Outcome(error="The run waits for an answer.", fatal=True)
         slow = time.monotonic() - begun > _WORTH_KEEPING
         await self._book.settle(call, outcome, now=slow or tool.effect != "read")
+        return outcome
+
+    async def _recorded(self, known: Known, call: Call) -> Outcome | None:
+        """What a recorded call gave; None for one that was begun and certainly not made."""
+        if known.settled:
+            return known.outcome
+        outcome: Outcome | None = known.outcome
+        if known.write is not None:
+            made = await in_thread(self._workspace.was_made, known.write)
+            if made:
+                told = known.write
+                self._run.changed(str(told["shown"]))
+                outcome = Outcome(told["summary"], told["told"])
+            elif made is False:
+                outcome = None
+        if outcome is not None:
+            await self._book.settle(call, outcome, now=True)
         return outcome
 
     def _pass_over(self, tool: Tool | None, call: Call) -> None:
@@ -122,7 +140,8 @@ class Desk:
         except Exception as error:
             return _failed(error)
         if tool.effect != "read":
-            await self._book.intend(call)
+            plan = context.plan
+            await self._book.intend(call, write=plan.record() if isinstance(plan, Draft) else None)
         return await self._make(tool, context, arguments, scope=scope)
 
     def _place(self, call: Call) -> str:

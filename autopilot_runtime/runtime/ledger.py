@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -104,6 +105,15 @@ class Ledger:
         return self._mask(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is recorded of a call. Not `settled`: it was begun, and its outcome is not known."""
+
+    outcome: Outcome
+    settled: bool = False
+    write: Mapping[str, Any] | None = None
+
+
 class Book:
     """The calls of one block, by their number."""
 
@@ -116,8 +126,8 @@ class Book:
     def _key(self, index: int) -> str:
         return f"{self._call}{index:05d}"
 
-    def known(self, call: Call) -> Outcome | None:
-        """The outcome that was recorded for this call; None when it is to be made. Another call is a ReplayError."""
+    def known(self, call: Call) -> Known | None:
+        """What is recorded of this call; None when it is new. Another call at its place is a `ReplayError`."""
         entry = self._ledger.entry(self._key(call.index))
         if entry is None:
             return None
@@ -127,12 +137,18 @@ class Book:
                 f"ReplayError: this block was run again after an interruption and took another way: its call "
                 f"{call.index + 1} was {entry.get('call')}, now it is {called}. It was stopped there."
             )
-        outcome = entry.get("outcome")
-        return _outcome(outcome) if outcome is not None else Outcome(error=UNKNOWN.format(call=called))
+        outcome, write = entry.get("outcome"), entry.get("write")
+        if outcome is not None:
+            return Known(_outcome(outcome), settled=True)
+        return Known(Outcome(error=UNKNOWN.format(call=called)), write=write)
 
-    async def intend(self, call: Call) -> None:
-        """Note that this call is about to have an effect. Kept when this returns."""
-        self._ledger.note(self._key(call.index), self._entry(call))
+    async def intend(self, call: Call, *, write: Mapping[str, Any] | None = None) -> None:
+        """Note that this call is about to have an effect. Kept when this returns.
+
+        `write`: it will put these bytes in the place of those, so how it ended can be seen afterwards.
+        """
+        entry = self._entry(call)
+        self._ledger.note(self._key(call.index), entry if write is None else {**entry, "write": write})
         await self._ledger.flush()
 
     async def settle(self, call: Call, outcome: Outcome, *, now: bool) -> None:

@@ -56,7 +56,9 @@ async def _again(reply: Reply, book: Book, parts: Parts) -> BlockResult:
             known = book.known(call)
         except ReplayError as error:
             return Outcome(error=str(error), fatal=True)
-        return known or Outcome(error="a block made a call that it had not made before.", fatal=True)
+        return (
+            known.outcome if known else Outcome(error="a block made a call that it had not made before.", fatal=True)
+        )
 
     return await parts.sandbox.run(
         reply.control.code,

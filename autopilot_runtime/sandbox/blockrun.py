@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.protocols import BlockResult, Call, Caller, Failure, Limits, Outcome, ToolSpec
 from autopilot_runtime.sandbox.display import label, receipt
+from autopilot_runtime.sandbox.reads import Reads, checked
 from autopilot_runtime.sandbox.signature import did_you_mean, faults
 from autopilot_runtime.sandbox.transcript import Transcript
 from autopilot_runtime.sandbox.value import bounded_repr
@@ -15,11 +17,23 @@ from autopilot_runtime.sandbox.value import bounded_repr
 LOST = "The worker was stopped, so variables of earlier blocks are lost."
 
 
-class BlockRun:
-    """Answers a block's calls, keeps its transcript, counts its effects."""
+def diverged(text: str, line: int | None = None) -> Failure:
+    """Why a block that is replayed was stopped."""
+    return Failure("error", f"ReplayError: {text}", line)
 
-    def __init__(self, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits) -> None:
+
+class BlockRun:
+    """Answers a block's calls, keeps its transcript and what it reads, counts its effects."""
+
+    def __init__(
+        self, *, tools: Mapping[str, ToolSpec], call: Caller, limits: Limits, reads: Sequence[Any] = ()
+    ) -> None:
         self.transcript = Transcript(limits.output_chars)
+        try:
+            self.given = checked(reads)
+        except ValueError as error:
+            raise ReplayError(f"The record of what this block read is damaged: {error}.") from error
+        self.reads = Reads(self.given)
         self.stopped: Failure | None = None
         self._tools, self._call, self._limits = tools, call, limits
         self._effects: list[str] = []
@@ -32,7 +46,7 @@ class BlockRun:
         """Make the call a block asks for. A `fatal` outcome is also kept as `stopped`."""
         outcome = self._refused(tool, args, kwargs)
         if outcome is None:
-            call = Call(self._calls, tool, args, kwargs, bare, line)
+            call = Call(self._calls, tool, args, kwargs, bare, line, tuple(self.reads.take()))
             self._calls += 1
             outcome = await self._made(call)
         self._show(outcome, tool=tool, args=args, kwargs=kwargs, bare=bare)
@@ -49,6 +63,7 @@ class BlockRun:
             calls=self._calls,
             elapsed=time.monotonic() - self._begun,
             dropped_chars=self.transcript.dropped,
+            reads=tuple(self.reads.take()),
         )
 
     def _refused(self, tool: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Outcome | None:

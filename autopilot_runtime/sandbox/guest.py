@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from autopilot_runtime.sandbox import display, leftover, mishap, wire
 from autopilot_runtime.sandbox.offered import ERRORS, Server, Stopped, error_named, tool
+from autopilot_runtime.sandbox.reads import Reads
 from autopilot_runtime.sandbox.screen import Output, Screen
 from autopilot_runtime.sandbox.value import bounded_repr
 
@@ -31,8 +32,9 @@ _VALUE_CHARS = 20_000
 class Guest:
     """One worker's conversation with the host over `fd`, and the variables of its blocks."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, reads: Reads) -> None:
+        self._fd, self._reads = fd, reads
+        reads.refuse = self._diverged
         self._read, self._write, self._exit, self._set_blocking = os.read, os.write, os._exit, os.set_blocking
         self._main_thread, self._thread = threading.get_ident(), threading.get_ident
         self._frame_at = sys._getframe
@@ -103,6 +105,13 @@ class Guest:
                 self._late = False
                 self._on_stop(STOP, None)
 
+    def _diverged(self, text: str) -> NoReturn:
+        """The block does not go the way it went: the host is told, so that catching this helps nobody."""
+        if not self._ended:
+            self._ended = "final"
+            self._guarded(self._say, {"op": "diverged", "text": text})
+        raise Stopped
+
     # ------------------------------------------------------------ one block
 
     def _block(self, message: dict[str, Any]) -> None:
@@ -111,6 +120,7 @@ class Guest:
         self._ended, self._late = "", False
         self._output.begin(int(message["chars"]))
         self._set_up(message["code"], list(message["tools"]))
+        self._reads.begin(message["reads"])
         failure: dict[str, Any] | None = None
         try:
             self._running = True
@@ -121,8 +131,18 @@ class Guest:
         self._running = False
         sys.setrecursionlimit(1000)
         left = leftover.end_threads()
+        failure = self._unread(failure)
         self._output.flush_all()
-        self._send({"op": "done", "failure": failure, "threads": left})
+        self._send({"op": "done", "failure": failure, "threads": left, "reads": self._reads.take()})
+
+    def _unread(self, failure: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The failure, after what a replayed block should have read and did not."""
+        unread = "" if self._ended else self._reads.unread()
+        if not unread:
+            return failure
+        if failure is None:
+            return {"kind": "replay", "text": unread, "line": None}
+        return {"kind": "replay", "text": f"{unread}\n{failure['text']}", "line": failure["line"]}
 
     def _execute(self, code: str) -> None:
         tree = display.mark(ast.parse(code, self._name), self._tools)
@@ -213,9 +233,11 @@ class Guest:
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         self._output.flush_all()
+        reads = self._reads.take()
         try:
-            self._send(message)
+            self._send({**message, "reads": reads})
         except wire.WireError as error:
+            self._reads.untake(reads)
             raise ValueError(f"{message['tool']}(): {error}") from None
         return self._receive()
 

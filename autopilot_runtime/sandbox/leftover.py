@@ -9,7 +9,7 @@ import _thread
 import ctypes
 import sys
 import threading
-import time
+from time import monotonic, sleep
 from typing import Any
 
 _JOIN_SECONDS = 0.5
@@ -64,6 +64,6 @@ def end_threads() -> int:
 
 
 def _wait(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while _thread._count() and time.monotonic() < until:
-        time.sleep(0.002)
+    until = monotonic() + seconds
+    while _thread._count() and monotonic() < until:
+        sleep(0.002)

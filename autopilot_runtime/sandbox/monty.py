@@ -10,7 +10,7 @@ from typing import Any
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import BlockResult, Caller, Limits, ToolSpec
-from autopilot_runtime.sandbox.blockrun import BlockRun
+from autopilot_runtime.sandbox.blockrun import BlockRun, diverged
 from autopilot_runtime.sandbox.check import check
 from autopilot_runtime.sandbox.monty_limits import unsupported
 from autopilot_runtime.sandbox.monty_pool import Lease, lease, monty
@@ -55,7 +55,8 @@ class MontySandbox:
             failure = check(code, tools, payloads=payloads) or unsupported(ast.parse(code))
             if failure is not None:
                 return BlockResult(failure=failure)
-            return await self._run(code, BlockRun(tools=tools, call=call, limits=limits), limits, tools=tools)
+            block = BlockRun(tools=tools, call=call, limits=limits, reads=reads)
+            return await self._run(code, block, limits, tools=tools)
         except BaseException:
             self._drop()
             raise
@@ -76,6 +77,9 @@ class MontySandbox:
         failure = await talk.hold(code)
         if talk.broken:
             self._drop()
+        elif block.reads.unread():
+            after = f"\n{failure.text}" if failure else ""
+            failure = diverged(block.reads.unread() + after, failure.line if failure else None)
         return block.result(failure)
 
     async def _ready(self, limits: Limits | None) -> Lease:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from autopilot_runtime.core.bridge import in_thread, threads
 from autopilot_runtime.core.errors import MissingExtra, SandboxUnavailable
 from autopilot_runtime.core.protocols import Limits
 from autopilot_runtime.sandbox.monty_jail import launcher
+from autopilot_runtime.sandbox.monty_system import POLICY
 from autopilot_runtime.sandbox.monty_text import ERRORS, Sources
+from autopilot_runtime.sandbox.reads import Pace
 
 # The host keeps the time and kills. Should it be killed itself, what it left running ends by these: the
 # interpreter's own limit for one block, and on Linux a limit of the worker process that is moved before each block.
@@ -96,6 +99,7 @@ class Lease:
         self.host = os.getpid()
         self.memory_mb, self.seconds = limits.memory_mb, limits.seconds
         self.sources = Sources()
+        self.pace = Pace(time.monotonic_ns)
         self._lock = threading.Lock()
         if self.pid is not None:
             # The interpreter counts what it knows of; this is the wall behind it.
@@ -148,7 +152,7 @@ async def lease(limits: Limits) -> Lease:
             "max_suspensions": _NO_LIMIT,
             "max_recursion_depth": _RECURSION,
         }
-        made.append(Lease(_pool().checkout(limits=settings).__enter__(), limits))
+        made.append(Lease(_pool().checkout(limits=settings, os_policy=POLICY).__enter__(), limits))
         if unwanted.is_set():
             made[0].kill()
         return made[0]

@@ -12,13 +12,15 @@ from typing import Any
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.protocols import Failure, Limits, Outcome
 from autopilot_runtime.sandbox import monty_pool
-from autopilot_runtime.sandbox.blockrun import LOST, BlockRun
+from autopilot_runtime.sandbox.blockrun import LOST, BlockRun, diverged
 from autopilot_runtime.sandbox.display import bare_names, rebound, splice
 from autopilot_runtime.sandbox.forbidden import advice
 from autopilot_runtime.sandbox.monty_bridge import bridge
 from autopilot_runtime.sandbox.monty_pool import PRELUDE, VALUE, WORDS, Lease
+from autopilot_runtime.sandbox.monty_system import answer
 from autopilot_runtime.sandbox.monty_text import outcome_error, text_of, unknown_name
 from autopilot_runtime.sandbox.monty_value import plain, shown
+from autopilot_runtime.sandbox.reads import Diverged
 from autopilot_runtime.sandbox.wire import WireError
 
 # How long a block that must end may take to unwind before it is killed.
@@ -112,7 +114,11 @@ class Talk:
                 nothing = {"exc_type": "RuntimeError", "message": "nothing will ever answer this await"}
                 snapshot = snapshot.resume(dict.fromkeys(snapshot.pending_call_ids, nothing))
             elif snapshot.is_os_function:
-                snapshot = self._system(snapshot)
+                try:
+                    snapshot = self._system(snapshot)
+                except Diverged as error:
+                    self._block.stopped = diverged(str(error))
+                    return snapshot
             elif snapshot.object_id is None and snapshot.function_name in self._callable:
                 return snapshot
             else:
@@ -123,9 +129,13 @@ class Talk:
         name = str(snapshot.function_name)
         if name in _SLEEPS:
             seconds = snapshot.args[0] if snapshot.args else 0
-            if isinstance(seconds, (int, float)) and seconds > 0:
+            # Waiting while replaying is waste: nobody else is there to wait for.
+            if isinstance(seconds, (int, float)) and seconds > 0 and not self._block.reads.replaying:
                 self._over.wait(min(float(seconds), self._limits.seconds))
             return snapshot.resume({"return_value": None})
+        known = answer(name, snapshot.args, reads=self._block.reads, pace=self._lease.pace)
+        if known is not None:
+            return snapshot.resume(known)
         if name == "open" or name.startswith(("Path.", "os.")):
             kind = "env" if "environ" in name or "getenv" in name else "files"
             return snapshot.resume({"exc_type": "PermissionError", "message": f"{name}: {advice(kind, self._tools)}"})
@@ -157,7 +167,7 @@ class Talk:
 
     async def _called(self, asked: Any) -> dict[str, Any]:
         if self._block.stopped is not None:
-            raise TimeoutError  # it was told to leave and calls on
+            raise TimeoutError  # it was told to leave and calls on, or does not go the way it went
         name = str(asked.function_name)
         tool = self._bare.get(name, name)
         try:

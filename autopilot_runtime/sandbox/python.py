@@ -53,7 +53,8 @@ class PythonSandbox:
             failure = check(code, tools, payloads=payloads)
             if failure is not None:
                 return BlockResult(failure=failure)
-            return await self._run(code, BlockRun(tools=tools, call=call, limits=limits), limits, tools=tools)
+            block = BlockRun(tools=tools, call=call, limits=limits, reads=reads)
+            return await self._run(code, block, limits, tools=tools)
         except BaseException:
             self._drop()
             raise
@@ -74,7 +75,13 @@ class PythonSandbox:
         self._used = True
         worker.limit_memory(limits.memory_mb)
         talk = Talk(worker, block, limits)
-        message = {"op": "run", "code": code, "tools": list(tools), "chars": limits.output_chars}
+        message = {
+            "op": "run",
+            "code": code,
+            "tools": list(tools),
+            "chars": limits.output_chars,
+            "reads": block.given,
+        }
         failure = await talk.hold(message)
         if talk.broken:
             self._drop()

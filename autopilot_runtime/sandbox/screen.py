@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import codecs
 import io
-import time
 from collections import deque
 from collections.abc import Callable
 from threading import RLock
+from time import monotonic
 from typing import Any
 
 _PENDING_CHARS = 8_192
@@ -23,7 +23,6 @@ class Output:
     def __init__(self, send: Callable[[dict[str, Any]], None], guard: Callable[..., Any]) -> None:
         self._send, self._guard = send, guard
         self._lock = RLock()
-        self._clock = time.monotonic
         self.begin(0)
 
     def begin(self, cap: int) -> None:
@@ -44,13 +43,13 @@ class Output:
         with self._lock:
             self._pending.append(text)
             self._size += len(text)
-            if self._size >= _PENDING_CHARS or self._clock() - self._flushed > _PENDING_SECONDS:
+            if self._size >= _PENDING_CHARS or monotonic() - self._flushed > _PENDING_SECONDS:
                 self.flush()
 
     def flush(self) -> None:
         """Send what is pending, as far as there is room."""
         with self._lock:
-            self._flushed = self._clock()
+            self._flushed = monotonic()
             if not self._pending:
                 return
             text = "".join(self._pending)

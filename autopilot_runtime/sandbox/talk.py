@@ -11,7 +11,7 @@ from typing import Any
 from autopilot_runtime.core.message import printable
 from autopilot_runtime.core.protocols import Failure, Limits, Outcome
 from autopilot_runtime.sandbox import wire
-from autopilot_runtime.sandbox.blockrun import LOST, BlockRun
+from autopilot_runtime.sandbox.blockrun import LOST, BlockRun, diverged
 from autopilot_runtime.sandbox.channel import Worker, WorkerGone
 
 # How long a block that was asked to stop may take to unwind before it is killed.
@@ -59,6 +59,8 @@ class Talk:
                     self._block.transcript.add("text", _text(frame["s"]), dropped=dropped)
                 elif word == "value":
                     self._block.transcript.add("value", _text(frame["s"]))
+                elif word == "diverged":
+                    self._diverged(_text(frame["text"]))
                 elif word == "done":
                     return self._done(frame)
                 else:
@@ -102,7 +104,12 @@ class Talk:
 
     # ------------------------------------------------------------ words
 
+    def _diverged(self, text: str) -> None:
+        self._ended = self._ended or diverged(printable(text[:_TEXT_CHARS]))
+        self._left = min(self._left, _GRACE_SECONDS)
+
     async def _called(self, frame: dict[str, Any]) -> dict[str, Any]:
+        self._block.reads.note_all(frame["reads"])
         if self._ended is not None:
             return {"fatal": True}
         line = frame["line"]
@@ -119,6 +126,7 @@ class Talk:
         return _answer(outcome)
 
     def _done(self, frame: dict[str, Any]) -> Failure | None:
+        self._block.reads.note_all(frame["reads"])
         threads = _number(frame["threads"])
         if threads:
             self.broken = True
@@ -131,6 +139,8 @@ class Talk:
         line = said["line"] if isinstance(said["line"], int) else None
         if self._ended is not None:
             return Failure(self._ended.kind, f"{self._ended.text}\n{text}", line)
+        if said["kind"] == "replay":
+            return diverged(text, line)
         if said["kind"] == "memory":
             return Failure("memory", f"{text}\nThe block may use {self._limits.memory_mb} MB.", line)
         return Failure("stopped" if said["kind"] == "stopped" else "error", text, line)

@@ -40,7 +40,8 @@ def main() -> None:
         for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
         private("preload").preload()
-        cell, guest = private("cell"), private("guest")
+        cell, guest, reads = private("cell"), private("guest"), private("reads").Reads()
+        private("sources").install(reads)
         size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         furnish()
         cell.lock_zygote()
@@ -52,7 +53,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ok": True, "size": size}).encode())
-    Zygote(control, host, cell=cell, guest=guest).serve()
+    Zygote(control, host, cell=cell, serve=lambda fd: guest.Guest(fd, reads).serve()).serve()
 
 
 def private(name: str) -> ModuleType:
@@ -142,8 +143,10 @@ def prove() -> None:
 class Zygote:
     """Forks workers on request, tells their hosts how they ended."""
 
-    def __init__(self, control: socket.socket, host: int, *, cell: ModuleType, guest: ModuleType) -> None:
-        self._control, self._host, self._cell, self._guest = control, host, cell, guest
+    def __init__(
+        self, control: socket.socket, host: int, *, cell: ModuleType, serve: Callable[[int], NoReturn]
+    ) -> None:
+        self._control, self._host, self._cell, self._serve = control, host, cell, serve
         self._children: dict[int, tuple[int, socket.socket]] = {}
 
     def serve(self) -> None:
@@ -197,7 +200,7 @@ class Zygote:
             self._control.close()
             self._cell.lock_worker(os.getpid())
             if os.getppid() == zygote:
-                self._guest.Guest(channel).serve()
+                self._serve(channel)
             code = 0
         finally:
             os._exit(code)

@@ -92,11 +92,14 @@ class Zygote:
 
 
 def _spawn(control: int, folder: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-I", "-S", "-B", str(_WORKER), str(control), str(os.getpid())]
+    # As -I, but for -E: no environment is inherited, the one name given here is cleared before a block runs. By it,
+    # sets of text have the same order in every worker, so that a block can be replayed. Somebody may think up texts
+    # of equal hash: that costs the block that reads them its own seconds, within its limits; workers are not shared.
+    command = [sys.executable, "-P", "-s", "-S", "-B", str(_WORKER), str(control), str(os.getpid())]
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={},
+        env={"PYTHONHASHSEED": "0"},
         pass_fds=(control,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -62,6 +62,10 @@ class Folder:
         """Put `old` in the place of `new`."""
         os.replace(self._spell(old), self._spell(new), src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
+    def names(self) -> list[str]:
+        """The names of all entries."""
+        return os.listdir(self._spell(".") if self.fd is None else self.fd)  # noqa: PTH208
+
     def unlink(self, name: str) -> None:
         """Remove the entry."""
         os.unlink(self._spell(name), dir_fd=self.fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 
@@ -83,6 +84,27 @@ def replace(
         raise
     folder.sync()
     return info
+
+
+def sweep(folder: Folder, name: str) -> None:
+    """Remove what writers of `name` that were killed have left beside it."""
+    left = re.compile(rf"\.{re.escape(name[:40])}\.(\d+)\.[0-9a-f]{{8}}\.tmp")
+    for found in folder.names():
+        match = left.fullmatch(found)
+        if match is not None and not _runs(int(match[1])):
+            folder.unlink(found)
+
+
+def _runs(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 is Ctrl+C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _still(folder: Folder, name: str, *, old: os.stat_result | None, digest: bytes | None, shown: str) -> None:

@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -24,7 +24,7 @@ from autopilot_runtime.tool.place import Place, check_names, folded, locate
 from autopilot_runtime.tool.protect import protection
 from autopilot_runtime.tool.quota import Mode, StepQuota
 from autopilot_runtime.tool.scan import CHUNK, KEPT_WHOLE, digest_of, scan, utf16_name
-from autopilot_runtime.tool.swap import explained, free_bytes, open_regular, replace
+from autopilot_runtime.tool.swap import explained, free_bytes, open_regular, replace, sweep
 from autopilot_runtime.tool.window import Window, check_range, window
 
 # Edits hold a file in memory a few times over.
@@ -76,6 +76,18 @@ class Draft:
     def change(self) -> Change:
         """What committing it will change."""
         return Change(self.place.shown, self.before, self.after)
+
+    def record(self) -> dict[str, str | None]:
+        """What `Workspace.was_made` needs to see afterwards whether it was made. Plain JSON."""
+        change = self.change
+        return {
+            "path": self.place.real,
+            "shown": self.place.shown,
+            "before": None if self.before is None else digest_of(self.before).hex(),
+            "after": digest_of(self.after).hex(),
+            "summary": change.summary,
+            "told": change.summary if self.mode in ("w", "a") else change.told,
+        }
 
 
 class NoSuchFile(ToolError, FileNotFoundError):
@@ -185,6 +197,21 @@ class Workspace:
         with self._opened(place) as file:
             found = scan(file, limit=0)
             return seen(os.fstat(file.fileno()), found.digest, found.whole)
+
+    def was_made(self, record: Mapping[str, str | None]) -> bool | None:
+        """Whether a write of which nobody knows how it ended was made; None when the file shows neither."""
+        path = str(record["path"])
+        try:
+            place = self.locate(path)
+            with contextlib.suppress(FileNotFoundError), self._folder(place) as folder:
+                sweep(folder, place.name)
+            digest = self.peek(path).digest
+        except NoSuchFile:
+            digest = None
+        except (ToolError, OSError):
+            return None
+        now = digest.hex() if digest else None
+        return True if now == record["after"] else False if now == record["before"] else None
 
     def _load(self, place: Place) -> tuple[bytes | None, os.stat_result | None]:
         try:

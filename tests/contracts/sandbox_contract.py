@@ -7,13 +7,15 @@ reads the data files of blocks and escapes.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.protocols import BlockResult, Call, Limits, Outcome, Param, Sandbox, ToolSpec
 
 _TEXT = {"type": "string"}
@@ -101,6 +103,23 @@ def sections(path: Path) -> list[tuple[str, str]]:
     return found
 
 
+# Everything both engines can read of clock and chance, and two calls that depend on it.
+WANDERING = """\
+import datetime, os, random, time
+from datetime import datetime as moment
+from time import time as now
+print(time.time(), time.time_ns(), time.monotonic(), time.perf_counter(), now())
+print(time.localtime(), time.gmtime(), time.ctime(), time.asctime(), time.strftime("%X"))
+print(moment.now(), moment.now(datetime.timezone.utc), datetime.date.today())
+echo([random.random(), random.randint(1, 10**9), random.Random().random()])
+print(os.urandom(8), os.urandom(100), random.choice(range(10**9)))
+print([word for word in {"one", "two", "three", "four", "five", "six", "seven"}])
+random.seed()
+echo([time.time(), random.random(), time.process_time() >= 0])
+print(time.time(), random.getrandbits(60))
+"""
+
+
 def shown(result: BlockResult, *kinds: str) -> str:
     """The text of the items of these kinds (all, if none are named)."""
     return "".join(item.text for item in result.items if not kinds or item.kind in kinds)
@@ -137,10 +156,20 @@ class SandboxContract:
         yield sandbox
         await sandbox.close()
 
-    async def run(self, box: Sandbox, code: str, desk: Desk, *, payloads: int = 0, **limits: Any) -> BlockResult:
+    async def run(
+        self, box: Sandbox, code: str, desk: Desk, *, payloads: int = 0, reads: Sequence[Any] = (), **limits: Any
+    ) -> BlockResult:
         """Run one block with the tools above."""
-        settings = {"seconds": 20.0, **limits}
-        return await box.run(code, tools=TOOLS, call=desk, limits=Limits(**settings), payloads=payloads)
+        settings = Limits(**{"seconds": 20.0, **limits})
+        return await box.run(code, tools=TOOLS, call=desk, limits=settings, payloads=payloads, reads=reads)
+
+    async def again(self, code: str, reads: Sequence[Any], **limits: Any) -> tuple[BlockResult, Desk]:
+        """Run one block in a sandbox of its own with the reads of an earlier life, as a file would give them."""
+        box, desk = self.make(), Desk({"a.py": "import os\n"})
+        try:
+            return await self.run(box, code, desk, reads=json.loads(json.dumps(reads)), **limits), desk
+        finally:
+            await box.close()
 
     # ------------------------------------------------------------ showing
 
@@ -544,3 +573,104 @@ class SandboxContract:
             assert result.failure is not None
             assert len(result.failure.text) < 5_000
         assert (await self.run(box, "", desk)).failure is None
+
+    # ------------------------------------------------------------ replays
+
+    async def test_a_block_run_again_goes_the_same_way_as_far_as_its_reads_go(self, box: Sandbox, desk: Desk) -> None:
+        first = await self.run(box, WANDERING, desk)
+        assert first.failure is None, first.failure
+        one, two = desk.calls
+        second, other = await self.again(WANDERING, [*one.reads, *two.reads])
+        assert second.failure is None, second.failure
+        assert [call.args for call in other.calls] == [one.args, two.args]
+        assert [call.reads for call in other.calls] == [(), ()]
+        assert len(second.reads) == len(first.reads) > 0
+        before, after = (shown(result).splitlines() for result in (first, second))
+        assert before[:-1] == after[:-1]
+        assert before[-1] != after[-1]
+
+    async def test_a_block_run_again_to_its_end_reads_nothing_new(self, box: Sandbox, desk: Desk) -> None:
+        first = await self.run(box, WANDERING, desk)
+        second, _ = await self.again(WANDERING, [*desk.calls[0].reads, *desk.calls[1].reads, *first.reads])
+        assert (second.failure, second.reads) == (None, ())
+        assert shown(second) == shown(first)
+
+    async def test_reads_travel_with_the_next_call_and_with_the_end(self, box: Sandbox, desk: Desk) -> None:
+        code = "import time\nx = time.time()\necho(1)\necho(2)\ny = time.monotonic()\n"
+        result = await self.run(box, code, desk)
+        assert [[read[0] for read in call.reads] for call in desk.calls] == [["time.time"], []]
+        assert [read[0] for read in result.reads] == ["time.monotonic"]
+        assert (await self.run(box, "echo(3)\n", desk)).reads == desk.calls[2].reads == ()
+
+    async def test_reads_before_a_call_that_is_refused_are_kept(self, box: Sandbox, desk: Desk) -> None:
+        code = (
+            'import time\nx = time.time()\nnames = {"pth": "a.py"}\n'
+            "try:\n    read_file(**names)\nexcept TypeError:\n    pass\necho(1)\n"
+        )
+        await self.run(box, code, desk)
+        assert [read[0] for read in desk.calls[0].reads] == ["time.time"]
+
+    async def test_a_replay_that_reads_something_else_is_stopped_whatever_it_catches(self, desk: Desk) -> None:
+        read = "            time.monotonic()\n            echo(1)\n"
+        swallow = "        except BaseException:\n            x = 1\n"
+        code = f"import time\ndef go():\n    while True:\n        try:\n{read}{swallow}go()\n"
+        begun = time.monotonic()
+        result, other = await self.again(code, [["time.time", 1.5]])
+        assert result.failure is not None
+        assert result.failure.kind == "error"
+        assert result.failure.text.startswith("ReplayError: ")
+        assert "time.monotonic" in result.failure.text
+        assert "time.time" in result.failure.text
+        assert other.calls == []
+        assert time.monotonic() - begun < 10
+
+    async def test_a_replay_that_ends_too_early_says_so(self, desk: Desk) -> None:
+        for code, said in (("x = 1\n", ""), ("x = 1\nx / 0\n", "ZeroDivisionError")):
+            result, _ = await self.again(code, [["time.time", 1.5]])
+            assert result.failure is not None
+            assert result.failure.text.startswith("ReplayError: ")
+            assert "time.time" in result.failure.text
+            assert said in result.failure.text
+
+    async def test_a_block_that_reads_too_often_ends_well_and_cannot_be_replayed(
+        self, box: Sandbox, desk: Desk
+    ) -> None:
+        code = "import time\nfor i in range(10_500):\n    x = time.time()\necho(x)\nx = time.time()\n"
+        result = await self.run(box, code, desk)
+        assert result.failure is None, result.failure
+        reads = desk.calls[0].reads
+        assert len(reads) == 10_001
+        assert reads[-1] == {"lost": 500}
+        assert result.reads == ({"lost": 1},)
+        again, other = await self.again(code, reads)
+        assert again.failure is not None
+        assert again.failure.text.startswith("ReplayError: 500 reads")
+        assert other.calls == []
+
+    async def test_a_damaged_record_is_refused_before_anything_runs(self, desk: Desk) -> None:
+        for reads in ([["time.time"]], [5], [["x" * 1000, 1]], [["time.time", [1]]], [{"lost": -1}]):
+            with pytest.raises(ReplayError, match="damaged"):
+                await self.again("echo(1)\n", reads)
+
+    async def test_a_record_of_another_kind_fails_the_block_and_nothing_else(self, desk: Desk) -> None:
+        code = "import datetime, os\nprint(os.urandom(3), datetime.datetime.now())\n"
+        for reads in (
+            [["os.urandom(3)", 5]],
+            [["os.urandom(3)", "zz"]],
+            [["os.urandom(3)", ""], ["datetime.now", "x"]],
+        ):
+            result, _ = await self.again(code, reads)
+            assert result.failure is not None
+            assert result.failure.kind == "error"
+
+    async def test_after_a_replay_a_steady_clock_does_not_go_back(self, desk: Desk) -> None:
+        code = "import time\na = time.monotonic()\nb = time.monotonic()\nprint(a, a <= b < a + 60)\n"
+        result, _ = await self.again(code, [["time.monotonic", 5e9]])
+        assert shown(result, "text") == "5000000000.0 True\n"
+
+    async def test_a_replay_does_not_wait_where_the_block_slept(self, desk: Desk) -> None:
+        code = "import time\na = time.time()\ntime.sleep(15)\nb = time.time()\nprint(b - a)\n"
+        begun = time.monotonic()
+        result, _ = await self.again(code, [["time.time", 100.0], ["time.time", 115.5]])
+        assert shown(result, "text") == "15.5\n"
+        assert time.monotonic() - begun < 10

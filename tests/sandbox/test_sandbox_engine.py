@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autopilot_runtime.core.errors import SandboxUnavailable
 from autopilot_runtime.core.protocols import Call, Outcome, Sandbox
 from autopilot_runtime.sandbox import wire
-from autopilot_runtime.sandbox.engine import MemoryJournal, journaled, open_sandbox
+from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.sandbox.transcript import Transcript
 
 
@@ -95,55 +95,6 @@ def test_any_bytes_are_a_frame_or_a_clear_error(body: bytes) -> None:
 def test_what_is_no_frame_is_refused(body: bytes) -> None:
     with pytest.raises(wire.WireError):
         wire.from_body(body)
-
-
-# ---------------------------------------------------------------- the journal
-
-
-def call(index: int, tool: str = "read_file", *args: object) -> Call:
-    return Call(index, tool, args, {})
-
-
-async def test_a_call_that_has_an_outcome_is_not_made_again() -> None:
-    made: list[int] = []
-
-    async def caller(request: Call) -> Outcome:
-        made.append(request.index)
-        return Outcome(value=request.index * 10)
-
-    journal = MemoryJournal("run", 1)
-    first = journaled(caller, journal)
-    assert [(await first(call(n))).value for n in range(3)] == [0, 10, 20]
-    again = journaled(caller, MemoryJournal("run", 1, entries=journal.entries))
-    assert [(await again(call(n))).value for n in range(5)] == [0, 10, 20, 30, 40]
-    assert made == [0, 1, 2, 3, 4]
-    other = journaled(caller, MemoryJournal("run", 2, entries=journal.entries))
-    await other(call(0))
-    assert made == [0, 1, 2, 3, 4, 0]
-
-
-async def test_an_intent_without_outcome_is_unknown_and_not_repeated() -> None:
-    async def dies(request: Call) -> Outcome:
-        raise KeyboardInterrupt
-
-    journal = MemoryJournal("run", 1)
-    with pytest.raises(KeyboardInterrupt):
-        await journaled(dies, journal)(call(0))
-    outcome = await journaled(dies, MemoryJournal("run", 1, entries=journal.entries))(call(0))
-    assert outcome.error is not None
-    assert "outcome unknown" in outcome.error
-
-
-async def test_a_replay_that_differs_ends_the_block() -> None:
-    async def caller(request: Call) -> Outcome:
-        return Outcome(value=1)
-
-    journal = MemoryJournal("run", 1)
-    await journaled(caller, journal)(call(0, "read_file", "a"))
-    outcome = await journaled(caller, journal)(call(0, "read_file", "b"))
-    assert outcome.fatal
-    assert 'read_file("a")' in str(outcome.error)
-    assert 'read_file("b")' in str(outcome.error)
 
 
 # ---------------------------------------------------------------- opening

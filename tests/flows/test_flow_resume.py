@@ -1,0 +1,333 @@
+"""Runs that end before their end: killed, suspended, out of steps; and what goes on with them, here or elsewhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopilot_runtime import AsyncRuntime, EventType, Runtime, ScriptedProvider, SetupError
+from autopilot_runtime.session.file import FileSession
+from tests.flows.stage import act, finish
+
+ROOT = Path(__file__).parents[2]
+
+
+class House:
+    """A folder with an agent file, and runtimes of one session in it, one after the other."""
+
+    def __init__(self, folder: Path, **runtime: Any) -> None:
+        self.folder = folder
+        self.marks: list[Any] = []
+        agent = {
+            "name": "House",
+            "model": {"provider": "scripted", "name": "scripted"},
+            "runtime": {"work_dir": "work", **runtime},
+            "tools": ["read_file", "write_file", "ask_user"],
+        }
+        self.file = folder / "agent.yaml"
+        self.file.write_text(json.dumps({"agent": agent}))
+        self._open: list[Runtime] = []
+
+    def runtime(self, *replies: str, sections: dict[str, Any] | None = None, **options: Any) -> Runtime:
+        """A runtime as another process would open it."""
+        self.close()
+        if sections:
+            agent = json.loads(self.file.read_text())
+            agent["agent"].update(sections)
+            self.file.write_text(json.dumps(agent))
+        self.model = ScriptedProvider(list(replies))
+        where = options.pop("session", "file")
+        runtime = Runtime(self.file, where, "house", self.folder / "sessions", provider=self.model, **options)
+        runtime.hooks.clear()
+        runtime.register_tool("mark", self.mark)
+        self._open.append(runtime)
+        return runtime
+
+    def mark(self, what: Any) -> str:
+        """Leave a mark."""
+        self.marks.append(what)
+        return f"marked {what}"
+
+    def close(self) -> None:
+        while self._open:
+            self._open.pop().close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Any:
+    made = House(tmp_path)
+    yield made
+    made.close()
+
+
+def last_request(house: House) -> str:
+    return house.model.calls[-1].messages[-1].content
+
+
+# ---------------------------------------------------------------- suspended
+
+
+ASKING = """
+names = []
+for n in range(3):
+    mark(n)
+    if n == 1:
+        names.append(ask_user("Which colour?"))
+print(names, len(names))
+"""
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Any:
+    made = House(tmp_path, on_unanswered="suspend")
+    yield made
+    made.close()
+
+
+def test_a_question_in_a_loop_ends_the_run_and_is_answered_by_another_process(asking: House) -> None:
+    first = asking.runtime(act(ASKING), finish("never said"))
+    seen: list[Any] = []
+    first.hooks.register(EventType.SUSPENDED, lambda request_id, **_: seen.append(request_id))
+    assert first.run("Ask in the middle") is None
+    assert first.last is not None
+    assert first.last.status == "suspended"
+    assert asking.marks == [0, 1]
+    [request] = first.open_requests
+    assert request["kind"] == "ask_user"
+    assert request["question"] == "Which colour?"
+    assert seen == [request["request_id"]]
+
+    second = asking.runtime(finish("It is blue."))
+    assert second.open_requests == [request]
+    assert second.answer(request["request_id"], "blue") == "It is blue."
+    assert asking.marks == [0, 1, 2]
+    assert "['blue'] 1" in last_request(asking)
+    assert second.last is not None
+    assert second.last.status == "completed"
+    assert second.open_requests == []
+    assert second.resume() == "It is blue."  # of what has gone on already, it gives the end
+    with pytest.raises(SetupError, match="no run to resume"):
+        second.resume()
+
+
+def test_an_answer_alone_is_kept_and_resume_goes_on(asking: House) -> None:
+    asking.runtime(act(ASKING)).run("Ask")
+    [request] = asking.runtime().open_requests
+    assert asking.runtime().answer(request["request_id"], "red", resume=False) is None
+    third = asking.runtime(finish("Red it is."))
+    assert third.open_requests == []
+    assert third.resume() == "Red it is."
+    assert asking.marks == [0, 1, 2]
+    assert "['red'] 1" in last_request(asking)
+
+
+def test_resume_without_an_answer_asks_again_under_the_same_number(asking: House) -> None:
+    first = asking.runtime(act(ASKING))
+    first.run("Ask")
+    before = first.open_requests[0]["request_id"]
+    second = asking.runtime()
+    assert second.resume() is None
+    assert second.last is not None
+    assert second.last.status == "suspended"
+    assert second.open_requests[0]["request_id"] == before
+    assert asking.marks == [0, 1]
+    third = asking.runtime(finish("Now."))
+    third.hooks.register(EventType.ASK_USER, lambda **_: "green")
+    assert third.resume() == "Now."
+    assert "['green'] 1" in last_request(asking)
+
+
+def test_a_permission_waits_for_its_answer_and_nothing_has_happened_before(asking: House) -> None:
+    rules = {"permissions": [{"ask": "write_file(*)"}]}
+    write = act('mark("before")\nwrite_file("a.txt")\nmark("after")', "hello")
+    first = asking.runtime(write, sections=rules)
+    first.run("Write")
+    target = asking.folder / "work" / "a.txt"
+    assert asking.marks == ["before"]
+    assert not target.exists()
+    [request] = first.open_requests
+    assert request["kind"] == "permission_request"
+    assert request["tool"] == "write_file"
+    assert "+hello" in request["diff"]
+    second = asking.runtime(finish("Written."))
+    assert second.answer(request["request_id"], True) == "Written."
+    assert target.read_text() == "hello\n"
+    assert asking.marks == ["before", "after"]
+
+
+def test_a_permission_that_is_refused_is_an_error_the_block_sees(asking: House) -> None:
+    rules = {"permissions": [{"ask": "write_file(*)"}]}
+    first = asking.runtime(act('write_file("a.txt")', "hello"), sections=rules)
+    first.run("Write")
+    second = asking.runtime(finish("Not written."))
+    second.answer(first.open_requests[0]["request_id"], "not on a Friday")
+    assert "not on a Friday" in last_request(asking)
+    assert not (asking.folder / "work" / "a.txt").exists()
+
+
+def test_a_permission_for_another_change_is_asked_anew(asking: House) -> None:
+    rules = {"permissions": [{"ask": "write_file(*)"}]}
+    first = asking.runtime(act('write_file("a.txt")', "hello"), sections=rules)
+    first.run("Write")
+    request = first.open_requests[0]["request_id"]
+    (asking.folder / "work" / "a.txt").write_text("somebody else's\n")
+    second = asking.runtime(finish("Too late."))
+    assert second.answer(request, True) is None
+    assert second.last is not None
+    assert second.last.status == "suspended"
+    assert "somebody else's" in second.open_requests[0]["diff"]
+    assert (asking.folder / "work" / "a.txt").read_text() == "somebody else's\n"
+
+
+def test_a_tool_that_swallows_the_suspension_is_suspended_all_the_same(asking: House) -> None:
+    tried: list[int] = []
+
+    async def stubborn(ctx: Any) -> str:
+        """Ask, whatever happens."""
+        tried.append(1)
+        try:
+            return str(await ctx.ask("Well?"))
+        except Exception:
+            return "went on"
+
+    from autopilot_runtime import ToolContext
+
+    stubborn.__annotations__["ctx"] = ToolContext
+    first = asking.runtime(act("print(stubborn())"))
+    first.register_tool("stubborn", stubborn)
+    first.run("Ask")
+    assert first.last is not None
+    assert first.last.status == "suspended"
+    second = asking.runtime(finish("Yes."))
+    second.register_tool("stubborn", stubborn)
+    assert second.answer(first.open_requests[0]["request_id"], "so be it") == "Yes."
+    assert "so be it" in last_request(asking)
+    assert tried == [1, 1]
+
+
+def test_a_new_task_lets_go_of_a_suspended_one_and_says_what_it_had_done(asking: House) -> None:
+    asking.runtime(act(ASKING)).run("Ask")
+    second = asking.runtime(finish("Something else."))
+    assert second.run("Never mind, do something else") == "Something else."
+    told = last_request(asking)
+    assert "interrupted" in told
+    assert "mark(1)" in told
+    assert second.open_requests == []
+    assert not [key for key in second.session.extra() if key.startswith(("call.", "request.", "answer."))]
+
+
+def test_an_unknown_request_is_named_with_those_that_wait(asking: House) -> None:
+    first = asking.runtime(act(ASKING))
+    first.run("Ask")
+    with pytest.raises(SetupError, match=first.open_requests[0]["request_id"]):
+        first.answer("q_nothing", "x")
+
+
+async def test_an_answer_can_be_awaited(tmp_path: Path) -> None:
+    house = House(tmp_path, on_unanswered="suspend")
+    model = ScriptedProvider([act('print(ask_user("Which?"))'), finish("There.")])
+    async with AsyncRuntime(house.file, provider=model) as runtime:
+        runtime.hooks.clear()
+        assert await runtime.run("Ask") is None
+        [request] = runtime.open_requests
+        assert await runtime.answer(request["request_id"], "this") == "There."
+        assert runtime.last is not None
+        assert runtime.last.status == "completed"
+
+
+# ---------------------------------------------------------------- gone on with
+
+
+def test_variables_of_finished_blocks_come_back(house: House) -> None:
+    first = act("total = 40\nimport random, time\nbegun = (random.random(), time.time())\nmark('one')\nprint(begun)")
+    then = act("mark('two')\nprint(total + 2, begun)")
+    stopped = house.runtime(first, then, sections={"runtime": {"work_dir": "work", "max_steps": 1}})
+    assert stopped.run("Count") is None
+    shown = stopped.messages[-1]["content"]
+    begun = shown[shown.index("(0.") : shown.index(")") + 1]
+    again = house.runtime(then, finish("42"), sections={"runtime": {"work_dir": "work", "max_steps": 9}})
+    assert again.resume() == "42"
+    assert f"42 {begun}" in last_request(house)
+    assert house.marks == ["one", "two"]
+
+
+def test_a_block_that_takes_another_way_is_stopped_and_says_so(house: House) -> None:
+    changing = act("for n in range(3):\n    mark(level())\nask_user('Well?')")
+    first = house.runtime(changing, sections={"runtime": {"work_dir": "work", "on_unanswered": "suspend"}})
+    first.register_tool("level", lambda: 1)
+    first.run("Go")
+    assert house.marks == [1, 1, 1]
+    session = FileSession("house", "House", house.folder / "sessions")
+    key = next(key for key in session.extra() if key.endswith("00002"))
+    entry = session.extra()[key]
+    entry["outcome"]["value"] = 7  # what the call gave is another thing now: so is the way from there
+    session.append([], extra={key: entry})
+    session.close()
+    second = house.runtime(finish("Understood."))
+    second.register_tool("level", lambda: 1)
+    assert second.resume() == "Understood."
+    told = last_request(house)
+    assert "took another way" in told
+    assert "mark(7)" in told
+    assert house.marks == [1, 1, 1]
+
+
+def test_steps_and_costs_go_on_where_they_stood(house: House) -> None:
+    suspend = {"runtime": {"work_dir": "work", "on_unanswered": "suspend", "max_steps": 7}}
+    first = house.runtime(act("mark(1)"), act("mark(ask_user('Go on?'))"), sections=suspend)
+    first.run("Go")
+    assert first.last is not None
+    assert first.last.steps == 2
+    second = house.runtime(act("mark(3)"), finish("Done."))
+    second.answer(first.open_requests[0]["request_id"], "2")
+    assert second.last is not None
+    assert second.last.steps == 4
+    assert second.last.run_id == first.last.run_id
+    assert (second.last.usage.input_total or 0) > (first.last.usage.input_total or 0)
+    assert house.marks == [1, "2", 3]
+
+
+def test_a_run_that_was_completed_leaves_nothing_to_replay(house: House) -> None:
+    runtime = house.runtime(act("mark(1)"), finish())
+    runtime.run("Go")
+    extra = runtime.session.extra()
+    assert not [key for key in extra if key.startswith(("call.", "block."))]
+    assert extra["run"]["status"] == "completed"
+
+
+# ---------------------------------------------------------------- killed
+
+
+@pytest.mark.parametrize("store", ["file", "sqlite"])
+def test_a_host_that_is_killed_again_and_again_loses_and_repeats_nothing(store: str) -> None:
+    command = [sys.executable, "-m", "tests.flows.killed", "--kills", "15", "--store", store, "--seed", "7"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.stdout, done.stderr
+    told = json.loads(done.stdout)
+    assert told["faults"] == []
+    assert told["kills"] >= 15
+
+
+def dies_in(house: House, code: str, *payloads: str, at: Callable[[], bool]) -> None:
+    """Leave the session as a process that was killed in this block would."""
+    runtime = house.runtime(act(code, *payloads))
+
+    def die(what: Any) -> str:
+        """Stop for ever, as far as the session can tell."""
+        if at():
+            runtime._async._kit.ledger.flush = frozen  # type: ignore[method-assign]
+            runtime._async._kit.history.add = frozen  # type: ignore[method-assign]
+            runtime.abort()
+        return house.mark(what)
+
+    async def frozen(*_: Any, **__: Any) -> None:
+        raise RuntimeError("dead")
+
+    runtime.register_tool("mark", die, replace=True)
+    runtime.run("Go")
