@@ -216,6 +216,21 @@ def test_a_hundred_tasks_never_leave_the_window(tmp_path: Path) -> None:
     assert kept == 99 - len(compacted)
 
 
+def test_another_process_sends_the_same_summary(tmp_path: Path) -> None:
+    store = FileSession("s", "Memo", tmp_path / "sessions")
+    runtime, _ = opened(tmp_path, long_talk(), session=store, memory=MEMORY)
+    with runtime:
+        while not runtime.context or runtime.context[0]["kind"] != "summary":
+            runtime.run("Something")
+        whole, seen = runtime.messages, runtime.context
+    copy = FileSession("s", "Memo", tmp_path / "sessions")
+    runtime, model = opened(tmp_path, [finish("more")], session=copy, memory=MEMORY)
+    with runtime:
+        assert (runtime.messages, runtime.context) == (whole, seen)
+        runtime.run("Once more")
+        assert untimed(model.calls[0].messages)[:-1] == [one["content"] for one in seen]
+
+
 def test_the_summary_stands_before_archived_tasks_and_the_task_at_work(tmp_path: Path) -> None:
     def reply(messages: Sequence[Message]) -> str:
         if len(messages) == 1 and "--- to the agent" in messages[0].content:
