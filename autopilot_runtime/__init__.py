@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.session.create import create_session
     from autopilot_runtime.session.file import FileSession
     from autopilot_runtime.session.memory import InMemorySession
+    from autopilot_runtime.session.sql import AsyncDatabaseSession, DatabaseSession
     from autopilot_runtime.tool.context import ToolContext
     from autopilot_runtime.tool.define import Preview, ToolResult, tool
     from autopilot_runtime.tool.permit import Subject
@@ -78,6 +79,7 @@ _HOME = {
     "session.create": "create_session",
     "session.file": "FileSession",
     "session.memory": "InMemorySession",
+    "session.sql": "AsyncDatabaseSession DatabaseSession",
     "tool.context": "ToolContext",
     "tool.define": "Preview ToolResult",
     "tool.permit": "Subject",
@@ -89,9 +91,11 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names.spl
 __all__ = [
     "AgentFile",
     "AgentFileError",
+    "AsyncDatabaseSession",
     "AsyncRuntime",
     "AutopilotError",
     "create_session",
+    "DatabaseSession",
     "Decision",
     "EditConflict",
     "Event",

@@ -97,6 +97,7 @@ class Desk:
         except Suspended as error:
             self.suspended += error.requests
         if self.suspended:
+            await self._book.withdraw(call)
             return Outcome(error="The run waits for an answer.", fatal=True)
         slow = time.monotonic() - begun > _WORTH_KEEPING
         await self._book.settle(call, outcome, now=slow or tool.effect != "read")

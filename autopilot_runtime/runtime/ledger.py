@@ -122,6 +122,7 @@ class Book:
         self.name = f"{ledger.session_id}:{seq}"
         self._block = f"{BLOCK}{seq:07d}"
         self._call = f"{CALL}{seq:07d}."
+        self._noted: set[int] = set()  # calls whose reads stand in their entry
 
     def _key(self, index: int) -> str:
         return f"{self._call}{index:05d}"
@@ -137,6 +138,8 @@ class Book:
                 f"ReplayError: this block was run again after an interruption and took another way: its call "
                 f"{call.index + 1} was {entry.get('call')}, now it is {called}. It was stopped there."
             )
+        if entry.get("again"):
+            return None
         outcome, write = entry.get("outcome"), entry.get("write")
         if outcome is not None:
             return Known(_outcome(outcome), settled=True)
@@ -158,13 +161,23 @@ class Book:
         if now:
             await self._ledger.flush()
 
+    async def withdraw(self, call: Call) -> None:
+        """Note that this call waits for an answer: it is to be made again, from its beginning."""
+        self._ledger.note(self._key(call.index), {**self._entry(call), "again": True})
+        await self._ledger.flush()
+
     def close(self, reads: Sequence[Any]) -> None:
         """The block has ended; `reads` are its last ones."""
         self._ledger.note(self._block, {"reads": list(reads)})
 
     def _entry(self, call: Call) -> dict[str, Any]:
         called = self._ledger.masked(label(call.tool, call.args, call.kwargs))
-        return {"call": called, "digest": _digest(call), "reads": list(call.reads)}
+        # What was given back is not reported again: the reads of a call that is made once more stand here already.
+        reads = [*(self._ledger.entry(self._key(call.index)) or {}).get("reads", ())]
+        if call.index not in self._noted:
+            self._noted.add(call.index)
+            reads += call.reads
+        return {"call": called, "digest": _digest(call), "reads": reads}
 
     # ------------------------------------------------------------ to run it again
 
@@ -186,6 +199,8 @@ class Book:
         lines = []
         for entry in self.entries():
             outcome = entry.get("outcome")
+            if entry.get("again"):
+                continue
             if outcome is None:
                 lines.append(f"{entry.get('call')}: outcome unknown")
             elif not outcome.get("error"):

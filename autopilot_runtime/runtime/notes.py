@@ -213,29 +213,47 @@ def status_block(
     terminals: Sequence[TerminalState] = (),
     tokens: tuple[int, int] | None = None,
     hint: str = "",
-    cost: tuple[float, float | None] | None = None,
+    budget: str = "",
 ) -> str:
-    """What changes from step to step, in a few lines. `tokens` is (used, window), `cost` (spent, limit).
-
-    `hint` says what may be done about the tokens.
-    """
+    """What changes from step to step, in a few lines. `tokens` is (used, window), `hint` what to do about them."""
     where = " · ".join(part for part in (now, system, f"workspace {inline(cwd, tag)}" if cwd else "") if part)
     lines = [f"[STATUS] {tag}", step_line(step, max_steps), where]
-    for one in terminals:
-        pid = f" pid {one.pid}" if one.pid is not None else ""
-        folder = f" cwd {inline(one.cwd, tag)}" if one.cwd else ""
-        command = f" $ {inline(one.command, tag, 80)}" if one.command else ""
-        jobs = "; ".join(inline(line, tag, 60) for line in one.background[:5])
-        more = f", in the background: {jobs}" if jobs else ""
-        lines.append(f"terminal {inline(one.name, tag)}:{pid} {inline(one.status, tag)}{folder}{command}{more}")
+    lines += [_terminal_line(one, tag) for one in terminals]
     if tokens:
         used, window = tokens
         advice = f"; {hint}" if hint else ""
         lines.append(f"context: {used:,} of {window:,} tokens ({used * 100 // max(window, 1)}%){advice}")
-    if cost:
-        spent, limit = cost
-        lines.append(f"cost: ${spent:.2f}" + (f" of ${limit:.2f}" if limit is not None else ""))
+    lines.append(budget)
     return "\n".join(line for line in lines if line)
+
+
+def _terminal_line(one: TerminalState, tag: str) -> str:
+    pid = f" pid {one.pid}" if one.pid is not None else ""
+    folder = f" cwd {inline(one.cwd, tag)}" if one.cwd else ""
+    command = f" $ {inline(one.command, tag, 80)}" if one.command else ""
+    jobs = "; ".join(inline(line, tag, 60) for line in one.background[:5])
+    more = f", in the background: {jobs}" if jobs else ""
+    return f"terminal {inline(one.name, tag)}:{pid} {inline(one.status, tag)}{folder}{command}{more}"
+
+
+def budget_line(
+    *,
+    usd: tuple[float, float | None] | None = None,
+    tokens: tuple[int, int] | None = None,
+    seconds: tuple[float, float] | None = None,
+) -> str:
+    """`budget: $0.12 of $0.50 · 12,000 of 50,000 tokens · 40 of 600 s`: each as (used, limit); "" without any."""
+    parts = []
+    if usd is not None:
+        spent, limit = usd
+        parts.append(f"${spent:.2f}" + (f" of ${limit:.2f} (${max(0.0, limit - spent):.2f} left)" if limit else ""))
+    if tokens is not None:
+        used, most = tokens
+        parts.append(f"{used:,} of {most:,} tokens ({max(0, most - used):,} left)")
+    if seconds is not None:
+        gone, until = seconds
+        parts.append(f"{gone:.0f} of {until:.0f} s ({max(0.0, until - gone):.0f} left)")
+    return f"cost: {' · '.join(parts)}" if parts else ""
 
 
 def _joined(parts: Sequence[str], status: str) -> str:

@@ -104,7 +104,7 @@ class Parts:
             terminals=self.terminals(),
             tokens=(used, meter.window),
             hint=self.memory.hint(run),
-            cost=_cost(run),
+            budget=run.purse.line(spent=run.usage.cost_usd),
         )
 
     async def resume_note(self, run: Run) -> None:
@@ -171,8 +171,3 @@ class Parts:
 
     def _now(self) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.clock()))
-
-
-def _cost(run: Run) -> tuple[float, float | None] | None:
-    spent = run.usage.cost_usd
-    return (spent, run.max_cost_usd) if spent is not None and (spent or run.max_cost_usd) else None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.protocols import Usage
+from autopilot_runtime.runtime.notes import budget_line
 
 LEAST_REPLY = 16  # tokens: a reply that may be no longer is not worth its input
 
@@ -129,11 +130,32 @@ class Purse:
         first = min(timed, key=lambda p: (p.seconds or 0.0) - p._elapsed())
         return BudgetSpent(f"{first._kind}timeout_s", first._elapsed(), first.seconds or 0.0)
 
+    def line(self, *, spent: float | None) -> str:
+        """What is used and what is left of the tightest limit of each kind, in one line; `spent`: of this run."""
+        purses = self._all()
+        usd = min(((p.usd - p.spent.usd, p) for p in purses if p.usd is not None), key=_first, default=None)
+        tokens = min(
+            ((p.tokens - p.spent.tokens, p) for p in purses if p.tokens is not None), key=_first, default=None
+        )
+        clock = min(
+            ((p.seconds - p._elapsed(), p) for p in purses if p.seconds is not None), key=_first, default=None
+        )
+        dollars = (usd[1].spent.usd, usd[1].usd) if usd else (spent, None) if spent else None
+        return budget_line(
+            usd=dollars,
+            tokens=(tokens[1].spent.tokens, tokens[1].tokens or 0) if tokens else None,
+            seconds=(clock[1]._elapsed(), clock[1].seconds or 0.0) if clock else None,
+        )
+
     def _all(self) -> list[Purse]:
         found = [self]
         for purse in self._above:
             found += [one for one in purse._all() if one not in found]
         return found
+
+
+def _first(one: tuple[float, Purse]) -> float:
+    return one[0]
 
 
 def size(usage: Usage) -> int:

@@ -7,7 +7,7 @@ from autopilot_runtime.block.reply import Reply
 from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import Message
-from autopilot_runtime.core.protocols import NOTHING_USED, BlockResult, Call, Outcome, Stopped
+from autopilot_runtime.core.protocols import NOTHING_USED, BlockResult, Call, Failure, Outcome, Stopped
 from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.ledger import Book
 from autopilot_runtime.runtime.parts import Parts
@@ -15,6 +15,7 @@ from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.runtime.standing import RUNNING
 
 _CUT = ("length",)
+DIVERGED = "ReplayError:"
 
 
 async def recall(run: Run, parts: Parts) -> Heard | None:
@@ -42,7 +43,7 @@ async def rebuild(run: Run, parts: Parts) -> None:
         if reply.control is None:
             continue
         result = await _again(reply, book, parts)
-        if result.failure is not None and result.failure.kind == "stopped":
+        if result.failure is not None and (result.failure.kind == "stopped" or DIVERGED in result.failure.text):
             text = f"Variables of earlier blocks of this run are lost: {result.failure.text}"
             run.scope.emit(EventType.WARNING, message=text)
             return
@@ -60,14 +61,17 @@ async def _again(reply: Reply, book: Book, parts: Parts) -> BlockResult:
             known.outcome if known else Outcome(error="a block made a call that it had not made before.", fatal=True)
         )
 
-    return await parts.sandbox.run(
-        reply.control.code,
-        tools=parts.registry.specs(),
-        call=recorded,
-        limits=parts.limits,
-        payloads=len(reply.payloads),
-        reads=book.reads,
-    )
+    try:
+        return await parts.sandbox.run(
+            reply.control.code,
+            tools=parts.registry.specs(),
+            call=recorded,
+            limits=parts.limits,
+            payloads=len(reply.payloads),
+            reads=book.reads,
+        )
+    except ReplayError as error:  # what was recorded cannot be given back
+        return BlockResult(failure=Failure("stopped", str(error)))
 
 
 def _parsed(message: Message) -> Reply:

@@ -16,9 +16,10 @@ from autopilot_runtime.core.errors import SessionConflict, SessionError
 from autopilot_runtime.core.files import write_atomic
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.session import journal as journals
+from autopilot_runtime.session.fork import already, cut, foreign, fork_id, kept, nested_id
 from autopilot_runtime.session.journal import Journal
 from autopilot_runtime.session.name import file_stem, old_file_name
-from autopilot_runtime.session.record import VERSION, Record, as_messages, encode, merged
+from autopilot_runtime.session.record import VERSION, Record, as_messages, encode, family, merged
 from autopilot_runtime.session.stored import Mark, document, joined, listed, mark_of, metadata
 
 
@@ -38,9 +39,11 @@ class FileSession:
         session_dir: Path | str | None = None,
         *,
         clock: Callable[[], float] = time.time,
+        parent: str | None = None,
     ) -> None:
         self.session_id = session_id
         self.agent_name = agent_name
+        self.parent = parent
         self.folder = Path(session_dir).expanduser() if session_dir is not None else default_folder()
         stem = file_stem(session_id)
         self.path = self.folder / f"{stem}.json"
@@ -76,14 +79,21 @@ class FileSession:
             steps = journals.read(self.journal_path)
             return metadata(self._place(), steps) if steps or self._place().exists() else None
 
-    def list_sessions(self) -> list[dict[str, Any]]:
-        """The metadata of every session in the folder, newest first; a damaged one carries an `error`."""
+    def list_sessions(self, *, nested: bool = False) -> list[dict[str, Any]]:
+        """The metadata of every session in the folder, newest first; a damaged one carries an `error`.
+
+        With `nested` also those of sub-agents, which name their `parent`.
+        """
+        found = [one for one in self._listed() if nested or "parent" not in one]
+        return sorted(found, key=lambda one: (-one["updated_at"], one["session_id"]))
+
+    def _listed(self, mark: str = "") -> list[dict[str, Any]]:
         with _told(self.folder):
             if not self.folder.is_dir():
                 return []
-            stems = {path.with_suffix("") for path in self.folder.iterdir() if path.suffix in (".json", ".journal")}
-        found = [one for stem in stems if (one := listed(stem)) is not None]
-        return sorted(found, key=lambda one: (-one["updated_at"], one["session_id"]))
+            files = [path for path in self.folder.iterdir() if path.suffix in (".json", ".journal")]
+        stems = {path.with_suffix("") for path in files if mark in path.name}
+        return [one for stem in stems if (one := listed(stem)) is not None]
 
     def _read(self) -> Record:
         # The journal first: should its writer fold it meanwhile, the document read next has it all.
@@ -95,7 +105,9 @@ class FileSession:
             steps.size if steps is not None and steps.base == (stored.revision if stored else "") else 0
         )
         if whole is None:
-            whole = Record(self.session_id, self.agent_name, 0.0, 0.0)
+            whole = Record(self.session_id, self.agent_name, 0.0, 0.0, parent=self.parent)
+        if self.parent is not None and whole.parent != self.parent:
+            raise foreign(self.session_id, self.parent)
         self._known = replace(whole, messages=[])
         return whole
 
@@ -156,12 +168,17 @@ class FileSession:
                 entries[0]["extra"] = dict(extra)
             if self._journal.size == 0:
                 head = {"version": VERSION, "session_id": self.session_id, "agent_name": self.agent_name}
+                head |= family(self._known.parent)
                 entries.insert(0, {**head, "base": self._known.revision, "at": now})
             self._journal.add(*entries, durable=durable)
             self._steps_size = self._journal.size
-            created = self._known.created_at or now
-            extra_now = merged(self._known.extra, copy.deepcopy(entries[0 if len(entries) == 1 else 1].get("extra")))
-            self._known = replace(self._known, created_at=created, updated_at=now, extra=extra_now)
+            # In place, so that a step costs what is new, however much there is already.
+            for key, value in (extra or {}).items():
+                if value is None:
+                    self._known.extra.pop(key, None)
+                else:
+                    self._known.extra[key] = copy.deepcopy(value)
+            self._known = replace(self._known, created_at=self._known.created_at or now, updated_at=now)
 
     def save(self, messages: list[dict[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
         """Write the whole document, fold the journal into it, and stop being the writer."""
@@ -177,7 +194,7 @@ class FileSession:
                 created_at=known.created_at or now,
                 updated_at=now,
                 messages=as_messages(messages),
-                extra=merged(known.extra, extra),
+                extra=merged(known.extra, copy.deepcopy(dict(extra or {}))),
                 revision=new_id("r"),
                 previous=known.revision,
                 version=VERSION,
@@ -188,7 +205,7 @@ class FileSession:
             if self._source != self.path:
                 self._source.unlink()
             self._source, self._mark, self._steps_size = self.path, mark_of(self.path), 0
-            self._known = replace(record, messages=[], extra=copy.deepcopy(record.extra))
+            self._known = replace(record, messages=[])
             self._journal.remove()
             self._journal = None
 
@@ -200,17 +217,47 @@ class FileSession:
         return self.path.with_name(f"{self.path.name}.v0.bak")
 
     def reset(self) -> None:
-        """Delete the session. Somebody reading meanwhile sees it whole or not at all."""
+        """Delete the session and those nested in it. Somebody reading meanwhile sees it whole or not at all."""
         with self._guard, _told(self.path):
             if self._journal is None and self._known is None and not self.folder.is_dir():
                 return
             make_folder(self.folder)
             journal = self._journal or Journal(self.journal_path)
+            try:
+                # An id with a `/` is never plain, so the names of nested ones all hold this mark.
+                for one in self._listed("~"):
+                    if one.get("parent") == self.session_id:
+                        self._another(one["session_id"], parent=self.session_id).reset()
+            except BaseException:
+                if journal is not self._journal:
+                    journal.release()
+                raise
             journal.cut(0)
             for path in (self.path, self._place(), self._backup()):
                 path.unlink(missing_ok=True)
             journal.remove()
             self._journal, self._known, self._mark, self._steps_size = None, None, None, 0
+
+    def fork(self, at: int | None = None, session_id: str | None = None) -> FileSession:
+        """A new, independent session with the first `at` messages (default: all)."""
+        made = self._another(fork_id(self.session_id, session_id))
+        whole = self._another(self.session_id)._read()
+        kept_messages = whole.messages[: cut(len(whole.messages), at)]
+        made.acquire()
+        try:
+            if made.exists():
+                raise already(made.session_id)
+            made.save(kept_messages, extra=kept(whole.extra))
+        finally:
+            made.close()
+        return made
+
+    def nested(self, name: str) -> FileSession:
+        """A session of its own that belongs to this one and goes with it."""
+        return self._another(nested_id(self.session_id, name), parent=self.session_id)
+
+    def _another(self, session_id: str, *, parent: str | None = None) -> FileSession:
+        return FileSession(session_id, self.agent_name, self.folder, clock=self._clock, parent=parent)
 
     def close(self) -> None:
         """Stop being the writer; what was appended stays in the journal."""
@@ -223,7 +270,7 @@ class FileSession:
         """Make the folder and see that it can be written to: better now than after an hour of work."""
         with _told(self.folder):
             make_folder(self.folder)
-            if not os.access(self.folder, os.W_OK | os.X_OK):
+            if not os.access(self.folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 raise SessionError(f"The session folder {self.folder} is read-only; give session_dir= another place.")
 
 

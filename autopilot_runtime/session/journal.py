@@ -12,7 +12,7 @@ from typing import Any
 
 from autopilot_runtime.core.errors import SessionConflict, SessionError
 from autopilot_runtime.core.files import sync_folder
-from autopilot_runtime.session.record import VERSION, damaged, from_json, to_json
+from autopilot_runtime.session.record import VERSION, damaged, family, from_json, to_json
 
 if sys.platform == "win32":
     import msvcrt
@@ -35,6 +35,7 @@ class Steps:
     size: int = 0
     session_id: str = ""
     agent_name: str = ""
+    parent: str | None = None
 
 
 def read(path: Path) -> Steps | None:
@@ -77,6 +78,7 @@ def parse(data: bytes, place: str) -> Steps | None:
         size=begin,
         session_id=str(head.get("session_id", "")),
         agent_name=str(head.get("agent_name", "")),
+        parent=family(head.get("parent")).get("parent"),
     )
 
 

@@ -7,20 +7,31 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
-from autopilot_runtime.session.record import as_messages, merged
+from autopilot_runtime.session.fork import already, cut, foreign, fork_id, kept, nested_id
+from autopilot_runtime.session.record import as_messages, family, merged
 
 
 class InMemorySession:
     """The default session: what is saved is handed back by `load`, in this process only."""
 
     def __init__(
-        self, session_id: str = "default", agent_name: str = "agent", *, clock: Callable[[], float] = time.time
+        self,
+        session_id: str = "default",
+        agent_name: str = "agent",
+        *,
+        clock: Callable[[], float] = time.time,
+        parent: str | None = None,
     ) -> None:
         self.session_id = session_id
         self.agent_name = agent_name
+        self.parent = parent
         self._clock = clock
         self._lock = threading.Lock()
+        # The sessions that came out of one another; a fork lives as long as somebody holds it.
+        self._beside: WeakValueDictionary[str, InMemorySession] = WeakValueDictionary({session_id: self})
+        self._nested: dict[str, InMemorySession] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -59,8 +70,10 @@ class InMemorySession:
             return copy.deepcopy(self._extra)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget everything, also what is nested in it."""
         with self._lock:
+            for one in self._nested.values():
+                one.reset()
             self._clear()
 
     def exists(self) -> bool:
@@ -78,7 +91,41 @@ class InMemorySession:
                 "created_at": self._created,
                 "updated_at": self._updated,
                 "messages": len(self._messages),
+                **family(self.parent),
             }
+
+    def list_sessions(self, *, nested: bool = False) -> list[dict[str, Any]]:
+        """The metadata of this session and its forks, newest first; with `nested` also those of sub-agents."""
+        found = [meta for one in list(self._beside.values()) if (meta := one.metadata()) is not None]
+        found = [one for one in found if nested or "parent" not in one]
+        return sorted(found, key=lambda one: (-one["updated_at"], one["session_id"]))
+
+    def fork(self, at: int | None = None, session_id: str | None = None) -> InMemorySession:
+        """A new, independent session with the first `at` messages (default: all)."""
+        name = fork_id(self.session_id, session_id)
+        there = self._beside.get(name)
+        if there is not None and there.exists():
+            raise already(name)
+        messages = self.load()
+        made = self._another(name)
+        made.save(messages[: cut(len(messages), at)], extra=kept(self.extra()))
+        return made
+
+    def nested(self, name: str) -> InMemorySession:
+        """A session of its own that belongs to this one and goes with it."""
+        full = nested_id(self.session_id, name)
+        with self._lock:
+            if full not in self._nested:
+                if full in self._beside:
+                    raise foreign(full, self.session_id)
+                self._nested[full] = self._another(full, parent=self.session_id)
+            return self._nested[full]
+
+    def _another(self, session_id: str, *, parent: str | None = None) -> InMemorySession:
+        made = InMemorySession(session_id, self.agent_name, clock=self._clock, parent=parent)
+        self._beside[session_id] = made
+        made._beside = self._beside
+        return made
 
     def acquire(self) -> None:
         """Nothing to do: nobody else can write to it."""

@@ -25,6 +25,7 @@ class Record:
     revision: str = ""
     previous: str = ""
     version: int = VERSION
+    parent: str | None = None  # the session this one is nested in
 
 
 def encode(record: Record) -> bytes:
@@ -38,6 +39,7 @@ def encode(record: Record) -> bytes:
         "revision": record.revision,
         "previous": record.previous,
         "count": len(record.messages),
+        **family(record.parent),
     }
     lines = [to_json(message, what="message") for message in record.messages]
     parts = [to_json(head, what="head")[:-1], b',\n"messages": [']
@@ -69,6 +71,7 @@ def decode(data: bytes, place: str) -> Record:
         previous=str(value.get("previous", "")),
         version=version,
         **_named(value),
+        parent=family(value.get("parent")).get("parent"),
     )
 
 
@@ -80,6 +83,7 @@ def summary(record: Record, count: int | None = None) -> dict[str, Any]:
         "created_at": record.created_at,
         "updated_at": record.updated_at,
         "messages": len(record.messages) if count is None else count,
+        **family(record.parent),
     }
 
 
@@ -91,7 +95,14 @@ def head_summary(line: bytes) -> tuple[dict[str, Any], str] | None:
         return None
     if not isinstance(value, dict) or value.get("version") != VERSION or not isinstance(value.get("count"), int):
         return None
-    return {**_named(value), "messages": value["count"]}, str(value.get("revision", ""))
+    return {**_named(value), "messages": value["count"], **family(value.get("parent"))}, str(
+        value.get("revision", "")
+    )
+
+
+def family(parent: Any) -> dict[str, str]:
+    """What marks a nested session; nothing for one that stands by itself."""
+    return {"parent": parent} if isinstance(parent, str) else {}
 
 
 def merged(extra: Mapping[str, Any], new: Mapping[str, Any] | None) -> dict[str, Any]:

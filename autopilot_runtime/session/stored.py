@@ -49,6 +49,7 @@ def joined(stored: Record | None, steps: Steps | None, place: Path) -> Record | 
             steps.updated_at,
             steps.messages,
             merged({}, steps.extra),
+            parent=steps.parent,
         )
     if stored is not None and steps.base == stored.revision:
         messages, extra = stored.messages + steps.messages, merged(stored.extra, steps.extra)

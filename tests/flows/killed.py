@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autopilot_runtime import Runtime, ScriptedProvider, SetupError
+from autopilot_runtime import Runtime, ScriptedProvider
 from autopilot_runtime.core.message import Message
 
 STEPS, CALLS = 4, 3
@@ -100,21 +100,26 @@ class Story:
         """In a child: begin the run, or go on with it, to its end."""
         runtime = self.open()
         try:
-            try:
+            state = runtime.session.extra().get("run") or {}
+            if state.get("status") == "completed":  # killed between the end of the run and the end of this
+                text = state["summary"]
+            elif state:
                 text = runtime.resume()
-            except SetupError:
+            else:
                 # Said once: a message that was kept is there in the next attempt, too.
                 if not any("by the way" in m["content"] for m in runtime.messages) and not len(
                     runtime._async._kit.inbox
                 ):
                     runtime.send_message("by the way")
                 text = runtime.run("mark them all")
-            status = runtime.last.status if runtime.last else ""
+            status = runtime.last.status if runtime.last else state.get("status")
         except Exception as error:
             text, status = f"{type(error).__name__}: {error}", "raised"
         told = {"text": text, "status": status, "messages": runtime.messages}
-        self.result.write_text(json.dumps(told))
         runtime.close()
+        told_whole = self.result.with_suffix(".part")
+        told_whole.write_text(json.dumps(told))
+        told_whole.replace(self.result)
 
     def faults(self) -> list[str]:
         """What is not as it should be, now that the run has ended."""

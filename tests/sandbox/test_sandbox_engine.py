@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopilot_runtime.core.errors import SandboxUnavailable
-from autopilot_runtime.core.protocols import Call, Outcome, Sandbox
+from autopilot_runtime.core.protocols import Sandbox
 from autopilot_runtime.sandbox import wire
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.sandbox.transcript import Transcript

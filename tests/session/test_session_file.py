@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autopilot_runtime.core.errors import MissingExtra, SessionConflict, SessionError, SetupError
+from autopilot_runtime.core.errors import SessionConflict, SessionError, SetupError
 from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.session.file import FileSession
@@ -503,7 +503,5 @@ def test_sessions_are_made_by_the_name_of_their_backend(tmp_path: Path) -> None:
     assert isinstance(made, FileSession)
     assert isinstance(made, SessionStore)
     assert (tmp_path / "new").is_dir()
-    with pytest.raises(MissingExtra, match=r"pip install 'autopilot-runtime\[db\]'"):
-        create_session("db", db_url="sqlite://")
     with pytest.raises(SetupError, match="Did you mean 'memory'"):
         create_session("memroy")

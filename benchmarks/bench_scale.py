@@ -1,0 +1,139 @@
+"""Many runtimes in one process: what 500 cost idle, how long a step of each waits, and how the loop fares meanwhile.
+
+python benchmarks/bench_scale.py [--quick]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from autopilot_runtime import AsyncRuntime, EventType, ScriptedProvider
+
+COUNT = 50 if "--quick" in sys.argv else 500
+STEPS = 10
+THINKING = 5.0  # seconds a model takes for a reply: with nothing else in the way, a step takes as long
+AGENT = {
+    "agent": {
+        "name": "Many",
+        "model": {"provider": "scripted", "name": "scripted"},
+        "runtime": {"work_dir": "work"},
+        "tools": ["read_file", "write_file"],
+    }
+}
+BLOCK = 'I look.\n\n```codepilot\nprint(read_file("a.txt"))\n```\n'
+DONE = "```completion\nDone.\n```"
+
+
+def resident() -> float:
+    """Megabytes of this process."""
+    fields = Path("/proc/self/smaps_rollup").read_text().split("Rss:")[1].split()
+    return int(fields[0]) / 1024
+
+
+class Pulse:
+    """How long the loop was not there for others."""
+
+    def __init__(self) -> None:
+        self.gaps: list[float] = []
+        self._task = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(0.001)
+            self.gaps.append(time.perf_counter() - begun - 0.001)
+
+    def take(self) -> list[float]:
+        """The gaps since the last look."""
+        gaps, self.gaps = self.gaps, []
+        return sorted(gaps) or [0.0]
+
+    def stop(self) -> None:
+        self._task.cancel()
+
+
+def opened(folder: Path, number: int) -> AsyncRuntime:
+    """One of many, with a session on disk."""
+    model = ScriptedProvider([BLOCK] * (STEPS - 1) + [DONE], delay=THINKING)
+    runtime = AsyncRuntime(folder / "agent.yaml", "file", f"session-{number}", folder / "sessions", provider=model)
+    runtime.hooks.clear()
+    return runtime
+
+
+async def steps_of(runtime: AsyncRuntime) -> list[float]:
+    """Run it; how long each step took."""
+    marks: list[float] = []
+    feed = runtime.open_feed()
+    await runtime.run("Go")
+    assert runtime.last is not None
+    assert runtime.last.status == "completed", runtime.last
+    feed.close()
+    marks = [event.ts async for event in feed if event.type in (EventType.STEP, EventType.RUN_ENDED)]
+    return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+
+
+async def measure(folder: Path) -> None:
+    one = opened(folder, -1)
+    (folder / "work").mkdir()
+    (folder / "work" / "a.txt").write_text("hello\n")
+    pulse = Pulse()
+    await asyncio.sleep(0.05)
+    gc.collect()
+    before = resident()
+    pulse.take()
+    begun = time.perf_counter()
+    runtimes = []
+    for number in range(COUNT):
+        runtimes.append(opened(folder, number))
+        await asyncio.sleep(0)
+    built = time.perf_counter() - begun
+    gaps = pulse.take()
+    gc.collect()
+    each = (resident() - before) / COUNT
+    print(f"{COUNT} runtimes: {built / COUNT * 1000:.2f} ms to make one, {each:.3f} MB each, idle")
+    print(f"loop while they are made: longest stall {gaps[-1] * 1000:.1f} ms")
+    pulse.take()
+    begun = time.perf_counter()
+
+    async def late(number: int) -> list[float]:
+        await asyncio.sleep(THINKING * number / COUNT)  # users do not all begin at once
+        return await steps_of(runtimes[number])
+
+    taken: list[list[float]] = await asyncio.gather(*(late(number) for number in range(COUNT)))
+    whole = time.perf_counter() - begun
+    gaps = pulse.take()
+    steps = sorted(step for one_of in taken for step in one_of)
+    print(f"{len(steps)} steps in {whole:.1f} s (ideal {THINKING * (STEPS + 1):.1f} s)")
+    print(
+        f"a step: median {statistics.median(steps) / THINKING:.2f}x the ideal, "
+        f"slowest {steps[-1] / THINKING:.2f}x (asked: <= 2)"
+    )
+    print(
+        f"loop while they run: p99 {gaps[int(len(gaps) * 0.99)] * 1000:.1f} ms, "
+        f"longest stall {gaps[-1] * 1000:.1f} ms (asked: <= 10)"
+    )
+    gc.collect()
+    print(f"afterwards: {(resident() - before) / COUNT:.3f} MB each, idle (asked: <= 1)")
+    pulse.stop()
+    for runtime in (one, *runtimes):
+        await runtime.close()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "agent.yaml").write_text(json.dumps(AGENT))
+        asyncio.run(measure(folder))
+
+
+if __name__ == "__main__":
+    _: Any = main()
