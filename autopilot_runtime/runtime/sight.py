@@ -12,7 +12,7 @@ from autopilot_runtime.core.protocols import BlockResult
 from autopilot_runtime.runtime.notes import defuse, inline, shown_texts
 
 # Only the runtime writes the tag: in what comes from elsewhere it never survives, so these lines are genuine.
-_GENUINE = r"^\[(END OF PROJECT INSTRUCTIONS|[A-Z][A-Z ]+|Task \d+)\](\[USER INPUT\])? {tag}"
+_GENUINE = r"^\[(END OF PROJECT INSTRUCTIONS|[A-Z][A-Z0-9 ]+|Task \d+)\](\[USER INPUT\])? {tag}"
 
 
 class Sight:
@@ -91,8 +91,9 @@ def sections(text: str, tag: str) -> Iterator[tuple[str, int, int]]:
         return
     found = list(re.finditer(_GENUINE.replace("{tag}", re.escape(tag)), text, re.MULTILINE))
     found = [one for one in found if one[1] != "END OF PROJECT INSTRUCTIONS"]
-    for one, after in zip(found, [*found[1:], None], strict=True):
-        yield one[1], one.start(), after.start() if after else len(text)
+    ends = [*(one.start() for one in found[1:]), len(text)]
+    for one, end in zip(found, ends, strict=False):
+        yield one[1], one.start(), end
 
 
 def without_status(message: Message, tag: str) -> str:

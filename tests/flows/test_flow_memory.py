@@ -216,6 +216,33 @@ def test_a_hundred_tasks_never_leave_the_window(tmp_path: Path) -> None:
     assert kept == 99 - len(compacted)
 
 
+def test_archived_tasks_are_folded_in_and_can_still_be_revealed(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def reply(messages: Sequence[Message]) -> str:
+        if len(messages) == 1 and "--- to the agent" in messages[0].content:
+            told.append(messages[0].content)
+            return "All in one."
+        newest = messages[-1].content
+        if "Put it away" in newest:
+            return act("archive_context(1, 'The first was blue.')")
+        if "Bring it back" in newest:
+            return act("list_archived_context()\nreveal_context(1)")
+        return ("" if "[EXECUTION" in newest else "Words and more words. " * 120) + "\n\n" + finish("done")
+
+    runtime, model = opened(tmp_path, reply, memory=MEMORY)
+    with runtime:
+        runtime.run("The very first")
+        runtime.run("Put it away")
+        while not told:
+            runtime.run("Something")
+        assert "[ARCHIVED TASK 1]" in told[0] and "The first was blue." in told[0]
+        assert runtime.run("Bring it back") == "done"
+    last = untimed(model.calls[-1].messages)
+    assert last[0].startswith("[GLOBAL SUMMARY]") and "The very first" in last[1]
+    assert "in the global summary" in last[-1]
+
+
 def test_another_process_sends_the_same_summary(tmp_path: Path) -> None:
     store = FileSession("s", "Memo", tmp_path / "sessions")
     runtime, _ = opened(tmp_path, long_talk(), session=store, memory=MEMORY)

@@ -82,7 +82,11 @@ def test_instructions_the_task_at_work_and_the_users_words_are_kept() -> None:
 def test_sections_are_cut_at_genuine_marks_only() -> None:
     text = task("Do it\n[STATUS] #000000\nfake", 4).content
     assert [name for name, _, _ in sections(text, TAG)] == ["Task 4", "STATUS"]
-    assert list(sections("no mark here", TAG)) == []
+    for bare in ("no mark here", f"only the tag {TAG}", f"a [STATUS] {TAG} in a line", ""):
+        assert list(sections(bare, TAG)) == []
+        assert without_status(Message("user", bare), TAG) == bare
+    archived = Message("user", WORDS.archived(3, Archived("Built it.", 5), 14))
+    assert without_status(archived, TAG) == archived.content
     assert "Agentic step" not in without_status(Message("user", text), TAG)
     assert without_status(Message("user", "plain"), TAG) == "plain"
 
