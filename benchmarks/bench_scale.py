@@ -12,11 +12,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from autopilot_runtime import AsyncRuntime, EventType, ScriptedProvider
+from autopilot_runtime.core.message import Message
 
 COUNT = 50 if "--quick" in sys.argv else 500
 STEPS = 10
@@ -61,9 +64,16 @@ class Pulse:
         self._task.cancel()
 
 
+async def think(messages: Sequence[Message]) -> str:
+    """What a model says, after the time it takes."""
+    await asyncio.sleep(THINKING)
+    replies = sum(message.role == "assistant" for message in messages)
+    return DONE if replies == STEPS - 1 else BLOCK
+
+
 def opened(folder: Path, number: int) -> AsyncRuntime:
     """One of many, with a session on disk."""
-    model = ScriptedProvider([BLOCK] * (STEPS - 1) + [DONE], delay=THINKING)
+    model = ScriptedProvider(think)
     runtime = AsyncRuntime(folder / "agent.yaml", "file", f"session-{number}", folder / "sessions", provider=model)
     runtime.hooks.clear()
     return runtime
@@ -78,7 +88,7 @@ async def steps_of(runtime: AsyncRuntime) -> list[float]:
     assert runtime.last.status == "completed", runtime.last
     feed.close()
     marks = [event.ts async for event in feed if event.type in (EventType.STEP, EventType.RUN_ENDED)]
-    return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    return [after - before for before, after in pairwise(marks)]
 
 
 async def measure(folder: Path) -> None:

@@ -202,6 +202,28 @@ def replay(
     raise typer.Exit(replay_command(recording, speed=speed))
 
 
+@app.command(rich_help_panel=_LOOK)
+def undo(
+    run: Annotated[
+        str | None, typer.Argument(help="Which run; the newest if none is named.", metavar="[RUN]")
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="List what can be undone; change nothing.")] = False,
+    work_dir: given.WorkDir = None,
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="AGENT", help="The folder of this agent, instead of this one.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also over what somebody else changed since.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Put the files that a run changed back as they were before it. An undo can be undone."""
+    from autopilot_runtime.cli import undo as undoing
+
+    folder = undoing.folder_of(work_dir, agent)
+    if show:
+        raise typer.Exit(undoing.list_command(work_dir=folder, as_json=as_json))
+    raise typer.Exit(undoing.undo_command(run, work_dir=folder, force=force, as_json=as_json))
+
+
 if find_spec("autopilot_runtime.cli.demo") is not None:
 
     @app.command(rich_help_panel=_LOOK)

@@ -19,6 +19,7 @@ NAMES: dict[EventType, str] = {
     EventType.TOOL_CALL: "tool.started",
     EventType.TOOL_RESULT: "tool.finished",
     EventType.FILE_CHANGED: "file.changed",
+    EventType.FILES_RESTORED: "files.restored",
     EventType.DELEGATED: "agent.event",
     EventType.ASK_USER: "input.requested",
     EventType.PERMISSION_REQUEST: "permission.requested",

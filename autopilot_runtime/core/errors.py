@@ -69,6 +69,18 @@ class SessionConflict(SessionError):
     """Somebody else wrote to this session since it was loaded; nothing was overwritten."""
 
 
+class StoreError(AutopilotError):
+    """The content store cannot be read or written; the text names the place and what is still safe."""
+
+
+class StoreConflict(StoreError):
+    """Somebody else moved a named pointer meanwhile; nothing was changed."""
+
+
+class ObjectDamaged(StoreError):
+    """A kept content is gone or is not what was put in. It is never restored."""
+
+
 class ReplayError(AutopilotError):
     """A recorded conversation and what is asked now differ; the text shows where."""
 

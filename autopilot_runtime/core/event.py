@@ -26,6 +26,7 @@ class EventType(StrEnum):
     TOOL_CALL = "tool_call"  # tool, args, label
     TOOL_RESULT = "tool_result"  # tool, result, note, ok, elapsed
     FILE_CHANGED = "file_changed"  # path, change, diff
+    FILES_RESTORED = "files_restored"  # undone, undo_id, files, left
     DELEGATED = "delegated"  # agent, event, data: what a sub-agent says, and how its run goes
     ASK_USER = "ask_user"  # question, request_id
     PERMISSION_REQUEST = "permission_request"  # tool, description, request_id, args, diff

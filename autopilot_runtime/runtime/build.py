@@ -43,6 +43,7 @@ from autopilot_runtime.runtime.sight import Sight
 from autopilot_runtime.runtime.skills import find_skills
 from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of, take_up, used_before
 from autopilot_runtime.runtime.toolbox import fill_registry
+from autopilot_runtime.runtime.traces import Traces
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
@@ -125,6 +126,7 @@ class Kit:
         self.questions.requests = self.requests
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=self.protected)
         self.watch = Watch(self.workspace)
+        self.traces = Traces(self.workspace, session, self.scope, watch=lambda: self.watch)
         self.rights = Rights(
             rules_of(agent, ground.given),
             ground.mode,
@@ -175,6 +177,7 @@ class Kit:
             run.within(spec.per_session)
         if resumed and state:
             take_up(run, state)
+        self.traces.follow(run)
         return run
 
     async def parts(self, run: Run) -> Parts:
@@ -264,7 +267,7 @@ class Kit:
         depth = int(tool.config.get("max_depth") or MAX_DEPTH)
         ground = self.ground.below(name, scope, self.rights, tag=self.tag, protected=self.protected, depth=depth)
         agent = narrowed(self._callees[tool.name][name], within=self.agent)
-        session = nested(self.session, f"{run.id}.{place.rpartition(':')[2]}")
+        session = await nested(self.session, f"{run.id}.{place.rpartition(':')[2]}")
         mandate = Mandate(agent, ground, run, bounds.within(run.left), self.live, session)
         helper = asyncio.ensure_future(fulfil(mandate, task, self._hire))
         self._helpers.add(helper)

@@ -21,7 +21,7 @@ from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.tool.bind import bind
-from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext
+from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext, nothing_to_do
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
 from autopilot_runtime.tool.registry import ToolRegistry
@@ -164,6 +164,8 @@ class Desk:
         begun = time.monotonic()
         self._emitted.clear()
         try:
+            if tool.effect == "run":
+                await self._run.before_program()
             outcome = self._outcome(await self._invoke(tool, context, arguments))
             if self.suspended:  # whatever the tool made of that: it is called again once the answer is there
                 raise Suspended(())
@@ -267,6 +269,7 @@ class Desk:
             on_ask=lambda question: self._asks(question, scope, call),
             open_terminals=self._terminals,
             memory=self._memory,
+            before_program=nothing_to_do if tool.effect == "read" else self._run.before_program,
             agents=tool.agents,
             run_agent=lambda *given: self._delegates(tool, scope, call, *given),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,7 +61,11 @@ async def fulfil(mandate: Mandate, task: str, hire: Hire) -> RunResult:
     return hired.last or RunResult("failed")
 
 
-def nested(session: SessionStore, name: str) -> SessionStore:
+async def nested(session: SessionStore, name: str) -> SessionStore:
     """A session that belongs to `session`; one in memory, where its kind has none."""
     make = getattr(session, "nested", None)
-    return make(name) if make is not None else InMemorySession(f"{session.session_id}/{name}")
+    if make is None:
+        return InMemorySession(f"{session.session_id}/{name}")
+    made = make(name)
+    store: SessionStore = await made if inspect.isawaitable(made) else made
+    return store

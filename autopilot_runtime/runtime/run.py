@@ -12,6 +12,7 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, RunStatus, Usage
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.runtime.agentschema import SessionLimits
+from autopilot_runtime.runtime.footprint import Footprint
 from autopilot_runtime.runtime.hearing import Hearing
 from autopilot_runtime.runtime.purse import Amount, Purse, size
 from autopilot_runtime.tool.bounds import Bounds
@@ -53,6 +54,7 @@ class Run:
     noticed: list[Notice] = field(default_factory=list)  # by others, in files the agent knows
     said: list[str] = field(default_factory=list)  # what the runtime has to say with the next result
     state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
+    footprint: Footprint | None = None  # what it does to files; a sub-agent's is its caller's
     caller: Run | None = None  # of a sub-agent: what this run spends and changes, its caller does
     session_purse: Purse | None = None
     before: dict[str, float] = field(default_factory=dict)  # what earlier runs of the session have used
@@ -148,7 +150,7 @@ class Run:
 
     def under(self, caller: Run, bounds: Bounds) -> None:
         """Become the run of a sub-agent: nothing it may use is more than `bounds`."""
-        self.caller = caller
+        self.caller, self.footprint = caller, caller.footprint
         least = bounds.within(Bounds(self.max_steps, self.max_cost_usd, self.max_tokens, self.timeout_s))
         self.max_steps = least.steps or self.max_steps
         self.max_cost_usd, self.max_tokens, self.timeout_s = least.cost_usd, least.tokens, least.seconds
@@ -189,6 +191,11 @@ class Run:
         """Put it on this bill and on the caller's; gives the run at the top."""
         self.usage = self.usage + usage
         return self if self.caller is None else self.caller._charge(usage)
+
+    async def before_program(self) -> None:
+        """A program is about to run, and may change anything."""
+        if self.footprint is not None:
+            await self.footprint.before_program()
 
     def owe_again(self, usage: Usage) -> None:
         """Put on the bill what an interrupted part of this run had used already; its caller does not know of it."""

@@ -182,6 +182,7 @@ class AsyncRuntime:
         if task is None:
             run.scope.emit(EventType.RESUMED, run=run.id, status=run.resumed_from)
         else:
+            kit.traces.name(run, task)
             run.scope.emit(EventType.START, task=task)
         ending: Ending | None = None
         try:
@@ -232,6 +233,7 @@ class AsyncRuntime:
         self.last = run.result(ending)
         if ending.status == "aborted":
             self._kit.stop_children()
+        await self._kit.traces.end(run, hurry=ending.status == "aborted")
         try:
             await self._kit.end_run(run, ending)
         except (SessionError, OSError) as error:
@@ -297,6 +299,22 @@ class AsyncRuntime:
     def open_requests(self) -> list[dict[str, Any]]:
         """The questions and permissions that wait for an answer, each with its `request_id` and `kind`."""
         return [*self._kit.questions.listing(), *self._kit.requests.listing()]
+
+    async def undo(self, run_id: str | None = None, *, force: bool = False) -> list[str]:
+        """Put back every file that a run changed (the newest one, if none is named) as it was before it.
+
+        Gives the paths. What somebody else changed since is an `EditConflict`, and nothing is undone, unless `force`.
+        An undo can be undone: its id is in the event FILES_RESTORED.
+        """
+        self._usable()
+        if self._busy:
+            raise RunInProgress("undo() while a run is in progress: abort() it, or wait for its end.")
+        self._busy, self._over = True, asyncio.Event()
+        try:
+            return await self._kit.traces.undo(run_id, force=force)
+        finally:
+            self._busy = False
+            self._over.set()
 
     def abort(self) -> None:
         """Stop the run in progress (within a second), or the next one when none is. Thread-safe."""

@@ -103,6 +103,10 @@ class Runtime:
         """The questions and permissions that wait for an answer, each with its `request_id` and `kind`."""
         return self._async.open_requests
 
+    def undo(self, run_id: str | None = None, *, force: bool = False) -> list[str]:
+        """Put back every file that a run changed (the newest one, if none is named) as it was before it."""
+        return bridge().call(self._async.undo(run_id, force=force))
+
     def abort(self) -> None:
         """Stop the run in progress (within a second), or the next one when none is."""
         self._async.abort()

@@ -103,6 +103,11 @@ class DatabaseSession:
         with self._guard:
             self._finish(self._store.save(messages, extra=extra))
 
+    def finish(self, *, extra: Mapping[str, Any] | None = None) -> None:
+        """In place of `save`, when everything was appended: costs what is new. Stops being the writer."""
+        with self._guard:
+            self._finish(self._store.finish(extra=extra))
+
     def reset(self) -> None:
         """Delete the session and those nested in it."""
         with self._guard:
@@ -217,6 +222,11 @@ class AsyncDatabaseSession:
         async with self._guard:
             await (await self._prepared()).save(messages, extra=extra)
             self._messages = as_messages(messages)
+
+    async def finish(self, *, extra: Mapping[str, Any] | None = None) -> None:
+        """In place of `save`, when everything was appended: costs what is new. Stops being the writer."""
+        async with self._guard:
+            await (await self._prepared()).finish(extra=extra)
 
     async def reset(self) -> None:
         """Delete the session and those nested in it."""

@@ -123,14 +123,24 @@ class SqlStore:
         """Make the stored messages these, and write no more."""
         await self._change(_encoded(messages), extra, whole=True)
 
+    async def finish(self, *, extra: Mapping[str, Any] | None) -> None:
+        """A run has ended, and all of it was appended: write no more."""
+        await self._change([], extra, last=True)
+
     async def _change(
-        self, messages: list[str], extra: Mapping[str, Any] | None, *, durable: bool = True, whole: bool = False
+        self,
+        messages: list[str],
+        extra: Mapping[str, Any] | None,
+        *,
+        durable: bool = True,
+        whole: bool = False,
+        last: bool = False,
     ) -> None:
         texts = {key: _text(value) for key, value in (extra or {}).items()}
         await self._settle()
         mine = await self.acquire()
         known = await self.look()
-        change = Change(new_id("r"), self._clock(), messages, texts, durable=durable, whole=whole)
+        change = Change(new_id("r"), self._clock(), messages, texts, durable=durable, whole=whole, last=last or whole)
         try:
             await self._run(lambda c: sqlwrite.change(c, self.name, known, change, token=mine.token))
         except SessionConflict:
@@ -149,7 +159,7 @@ class SqlStore:
                 known.extra.pop(key, None)
             else:
                 known.extra[key] = from_json(value.encode(), "extra state")
-        if change.whole:
+        if change.last:
             self._leave()
 
     async def _settle(self) -> None:
@@ -159,7 +169,7 @@ class SqlStore:
             return
         before = {key: _text(known.extra.get(key)) for key in doubt.extra}
         happened = await self._run(lambda c: sqlwrite.take_back(c, self.name, known, doubt, before))
-        if happened and doubt.whole:
+        if happened and doubt.last:
             self._follow(known, doubt)
         self._doubt = None
 

@@ -58,6 +58,7 @@ class Change:
     extra: dict[str, str | None]
     durable: bool = True
     whole: bool = False
+    last: bool = False  # nothing more is written after it
 
 
 # ---------------------------------------------------------------- who writes
@@ -178,10 +179,11 @@ def change(connection: Connection, name: Name, known: Known, change: Change, *, 
     assert known.number is not None
     if change.whole:
         _replace(connection, known.number, change.messages)
-        give_back(connection, known.number, token)
     else:
         _insert(connection, known.number, known.count, change.messages)
     put_extra(connection, known.number, change.extra, frozenset(known.extra))
+    if change.last:
+        give_back(connection, known.number, token)
 
 
 def _promise(connection: Connection, *, durable: bool) -> None:
@@ -236,7 +238,7 @@ def take_back(connection: Connection, name: Name, known: Known, change: Change, 
     row = head(connection, name.key)
     if row is None or row["revision"] != change.revision:
         return False
-    if change.whole:
+    if change.last:
         return True
     number = row["number"]
     back = update(SESSIONS).where(SESSIONS.c.number == number, SESSIONS.c.revision == change.revision)

@@ -115,6 +115,10 @@ async def _no_agents(agent: str, task: str, bounds: Bounds) -> RunResult:
     raise ToolError(f"This runtime cannot call the agent {agent!r}.")
 
 
+async def nothing_to_do() -> None:
+    """The default of what waits for nothing."""
+
+
 async def _nobody(question: str) -> str:
     raise ToolError(f"Nobody is there to answer {question[:200]!r}.")
 
@@ -136,6 +140,7 @@ class ToolContext:
     is_aborted: Callable[[], bool] = bool
     open_terminals: Callable[[], TerminalPool] = _no_terminals
     memory: ContextMemory = field(default_factory=_NoMemory)
+    before_program: Callable[[], Awaitable[None]] = nothing_to_do
     agents: Mapping[str, str] = field(default_factory=dict)  # those this tool may call: name → role
     run_agent: Callable[[str, str, Bounds], Awaitable[RunResult]] = _no_agents
 
@@ -163,6 +168,7 @@ class ToolContext:
         It has the variables of the terminals and `env`, and their confinement. It is killed with all it started when
         time is over or the run is stopped.
         """
+        await self.before_program()
         return await self.terminals.program(argv, timeout=timeout, stdin=stdin, env=env, max_bytes=max_bytes)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -44,6 +44,7 @@ class Watch:
         self._workspace = workspace
         self._last: dict[str, Seen | None] = {}  # None: there is no file
         self._room = 0
+        self._told: list[Notice] = []  # by whoever made the change
 
     def settle(self) -> None:
         """A step has ended: whatever was done until now, by tools or commands, was the agent's own doing."""
@@ -56,8 +57,21 @@ class Watch:
                 now[real] = None
         self._last = _bounded(now)
 
+    def expect(self, paths: Iterable[str]) -> None:
+        """These files were changed on behalf of a person: say so, also of those that are not watched."""
+        for path in paths:
+            if not os.path.isdir(self._workspace.root / path):  # noqa: PTH112
+                there = os.path.lexists(self._workspace.root / path)
+                self._told.append(Notice(path, "modified" if there else "deleted"))
+
     def changes(self) -> list[Notice]:
         """What others changed, deleted or created since the step ended; each told once."""
+        found = self._looked_at()
+        known = {one.path for one in found}
+        told, self._told = [one for one in self._told if one.path not in known], []
+        return [*found, *told]
+
+    def _looked_at(self) -> list[Notice]:
         self._room = _MAX_READ
         found: list[Notice] = []
         for real, before in self._last.items():

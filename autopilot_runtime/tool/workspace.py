@@ -112,6 +112,9 @@ class Workspace:
         self.changes: list[Change] = []
         # Called when a write is on the disk but for its name; what it raises stops the write.
         self.on_change = on_change
+        # Called before that, with the folders that were made for it: what was there can be kept.
+        self.before_write: Callable[[Draft, Sequence[str]], None] | None = None
+        self._made: list[str] = []
         self._refused = {folded(os.path.realpath(path)) for path in protected}
         self._lock = threading.RLock()
 
@@ -267,6 +270,7 @@ class Workspace:
             self.quota.check(place.real, draft.mode, place.shown)
             if place.anchor == str(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
+            self._made += _missing_folders(place)
             try:
                 with self._folder(place, create=True) as folder:
                     info = self._replace(folder, draft, change)
@@ -286,6 +290,9 @@ class Workspace:
             )
 
         def ready() -> None:
+            if self.before_write is not None:
+                self.before_write(draft, self._made)
+            self._made = []
             if self.on_change is not None:
                 self.on_change(change)
 
@@ -334,6 +341,16 @@ class Workspace:
         # The whole difference is in the message, so from here on the agent knows the file as it is.
         self.known.set(place.real, _entry(info, now))
         return f"{text}\nWhat changed:\n{diff}Keep that change: repeat the call with the line numbers of now."
+
+
+def _missing_folders(place: Place) -> list[str]:
+    """The folders of a place that are not there yet, outermost first."""
+    missing: list[str] = []
+    above = os.path.dirname(place.real)  # noqa: PTH120
+    while len(above) > len(place.anchor) and not os.path.lexists(above):
+        missing.insert(0, above)
+        above = os.path.dirname(above)  # noqa: PTH120
+    return missing
 
 
 def _whole(file: IO[bytes], shown: str, limit: int) -> bytes:

@@ -11,8 +11,9 @@ from tests.flows.stage import KEY, KEY_ENV, Stage
 
 
 @pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+def _surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv(KEY_ENV, KEY)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # what undo needs is kept there
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -123,5 +123,7 @@ def test_a_service_is_mended_in_a_sandbox_that_keeps_the_rest_out_of_reach(
     assert '{"id": 1, "title": "buy milk", "done": false} [200]' in heard  # deleted from the running service
     assert "runtime.sandbox.network in the agent file decides" in heard  # why pip failed
     assert "AAAA-of-the-host" not in heard
-    assert [path.name for path in home.iterdir()] == [".ssh"]  # what was saved in ~ ended with the sandbox
+    # What was saved in ~ ended with the sandbox; what undo needs is ours.
+    assert sorted(path.name for path in home.iterdir()) == [".autopilot", ".ssh"]
+    assert [path.name for path in (home / ".autopilot").iterdir()] == ["store"]
     assert "do_DELETE" in (story.ws / "app.py").read_text()

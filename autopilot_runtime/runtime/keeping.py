@@ -1,0 +1,211 @@
+"""What one run does to files, kept so that it can be undone: by file tools path by path, by programs with a snapshot.
+
+Nothing is opened before the first change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from autopilot_runtime.core.bridge import in_thread
+from autopilot_runtime.core.errors import StoreError
+from autopilot_runtime.runtime.recovery import record_difference, recover
+from autopilot_runtime.runtime.runlog import ANY_MODE, RunLog, Touched, shown
+from autopilot_runtime.runtime.sites import MAX_FILE
+from autopilot_runtime.store import refs
+from autopilot_runtime.store.look import Stopped
+from autopilot_runtime.store.objects import digest_of
+from autopilot_runtime.store.rules import Rules, TooLarge
+from autopilot_runtime.store.snapshot import Snapshotter
+from autopilot_runtime.store.tree import State, bare
+from autopilot_runtime.store.upkeep import collect
+from autopilot_runtime.tool.workspace import Draft
+
+LAST = "workspace"  # the ref to the newest snapshot: the next one shares with it
+_MAX_TASK = 300
+_AFTER_ABORT = 0.4  # seconds; who aborts does not wait for a look at a large folder
+Warn = Callable[[str], object]
+
+
+def rules_for(work_dir: str, skip: Iterable[str | os.PathLike[str]] = ()) -> Rules:
+    """What is kept of a workspace. `skip` are places whose files are ours, not the agent's."""
+    home = os.path.expanduser("~")  # noqa: PTH111 -- a home that is not known stays "~", and is nowhere
+    ours = [os.path.join(home, ".autopilot"), *skip]  # noqa: PTH118
+    inside = (os.path.relpath(os.path.realpath(one), work_dir) for one in ours)
+    return Rules(
+        names=frozenset({".git", "node_modules", "__pycache__"}),
+        paths=frozenset(os.fsencode(one.replace(os.sep, "/")) for one in inside if not one.startswith("..")),
+        derived=True,
+        max_file=MAX_FILE,
+        max_files=50_000,
+        max_bytes=2 << 30,
+    )
+
+
+class Keeping:
+    """What is kept of one run. Any thread may call it; `warn` tells what undo will not cover."""
+
+    def __init__(
+        self,
+        work_dir: str | os.PathLike[str],
+        *,
+        run_id: str,
+        session_id: str,
+        warn: Warn,
+        task: str = "",
+        skip: Iterable[str | os.PathLike[str]] = (),
+    ) -> None:
+        self.task = task
+        self._work_dir = os.fspath(work_dir)
+        self._run = run_id
+        self._session = session_id
+        self._warn = warn
+        self._skip = tuple(skip)
+        self._lock = threading.Lock()
+        self._log: RunLog | None = None
+        self._entered = False
+        self._off = False  # nothing can be kept; said once
+        self._begun = time.time()
+        self._seen: dict[bytes, Touched] = {}  # by file tools
+        self._tree: bytes | None = None  # before the first program
+        self._looked = False
+
+    # ------------------------------------------------------------ before a change
+
+    def before_write(self, draft: Draft, made: Iterable[str]) -> None:
+        """A file tool is about to put a draft in its place; these folders were made for it just now."""
+        with self._lock:
+            log = self._open()
+            if log is None:
+                return
+            try:
+                self._record(log, draft, made)
+            except (StoreError, OSError) as error:
+                self._give_up(error)
+
+    def _record(self, log: RunLog, draft: Draft, made: Iterable[str]) -> None:
+        path = self._key(draft.place.real)
+        old, mode = draft.info, ANY_MODE if draft.info is None else stat.S_IMODE(draft.info.st_mode)
+        now = State("file", mode, len(draft.after), digest_of(draft.after))
+        first = path not in self._seen
+        before = None if first else self._seen[path].was
+        with log.store.transaction(durable=first):  # what is lost must not be lost; what came of it is on the disk
+            if first and draft.before is not None and old is not None:
+                before = State("file", mode, len(draft.before), log.store.put(draft.before))
+            touched = [Touched(self._key(one), None, bare(ANY_MODE), True) for one in made]
+            touched.append(Touched(path, before, now, True))
+            log.record(self._run, touched)
+        self._seen.update((one.path, one) for one in touched)
+
+    async def before_program(self) -> None:
+        """A program is about to run, and may change anything: see first how everything is, once in a run."""
+        if self._looked or self._off:
+            return
+        stop = threading.Event()
+        try:
+            await in_thread(self._look, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    def _look(self, stop: threading.Event) -> None:
+        with self._lock:
+            if self._looked or self._off:  # another sub-agent was first
+                return
+            log = self._open()
+            if log is None:
+                return
+            try:
+                self._tree = self._snapshot(log, lambda tree: log.set_tree(self._run, tree), stopped=stop.is_set)
+                self._looked = True
+            except Stopped:
+                return
+            except TooLarge as error:
+                self._looked = True
+                self._warn(f"Undo will cover what file tools change, not what programs do: {error}")
+            except (StoreError, OSError) as error:
+                self._give_up(error)
+
+    def _snapshot(self, log: RunLog, keep: Callable[[bytes], object], *, stopped: Callable[[], bool] = bool) -> bytes:
+        def kept(tree: bytes) -> None:
+            refs.point(log.store, LAST, tree)
+            refs.drop(log.store, LAST, keep=1)
+            keep(tree)
+
+        snapshotter = Snapshotter(log.store, self._work_dir, rules_for(log.work_dir, self._skip))
+        return snapshotter.take(kept, stopped=stopped).tree
+
+    # ------------------------------------------------------------ the end
+
+    async def end(self, *, hurry: bool) -> None:
+        """The run is over: see what its programs did. `hurry`: leave that to the next who asks, if it takes long."""
+        if self._entered:
+            await in_thread(self._end, hurry)
+
+    def _end(self, hurry: bool) -> None:
+        until = time.monotonic() + _AFTER_ABORT if hurry else float("inf")
+        with self._lock:
+            log, self._log = self._log, None
+            try:
+                log = log or RunLog(self._work_dir)
+                self._settle(log, stopped=lambda: time.monotonic() > until)
+                self._prune(log)
+            except StoreError as error:
+                self._warn(f"What this run changed may not be undone: {error}")
+            finally:
+                if log is not None:
+                    log.close()
+
+    def _settle(self, log: RunLog, *, stopped: Callable[[], bool]) -> None:
+        before, status = self._tree, "done"
+        if before is not None:
+            try:
+                after = self._snapshot(log, bool, stopped=stopped)
+                record_difference(log, self._run, before, after)
+            except (Stopped, TooLarge):
+                status = "unseen"
+        log.settle(self._run, status=status, at=time.time())  # type: ignore[arg-type]
+        lost = [shown(one.path) for one in log.touched(self._run) if one.was and one.was.kind == "left"]
+        if lost:
+            self._warn(f"Undo will not bring these back, their content is not kept: {', '.join(lost[:10])}")
+
+    @staticmethod
+    def _prune(log: RunLog) -> None:
+        surplus = log.surplus()
+        for run in surplus:
+            log.forget(run)
+        if surplus:
+            collect(log.store)
+
+    # ------------------------------------------------------------ the place where it is kept
+
+    def _open(self) -> RunLog | None:
+        """The log, with this run in it."""
+        if self._log is None and not self._off:
+            try:
+                self._log = log = RunLog(self._work_dir)
+                recover(log, lambda: self._snapshot(log, bool))
+                log.begin(self._run, self._session, task=self.task[:_MAX_TASK], at=self._begun)
+                self._entered = True
+            except StoreError as error:
+                self._give_up(error)
+        return self._log
+
+    def _give_up(self, error: Exception) -> None:
+        self._off = True
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        self._warn(f"What this run changes cannot be undone: {error}")
+
+    def _key(self, real: str) -> bytes:
+        """A path as the log knows it."""
+        root = os.path.realpath(self._work_dir)
+        inside = real.removeprefix(root.rstrip(os.sep) + os.sep)
+        return os.fsencode(Path(inside).as_posix())

@@ -1,0 +1,179 @@
+"""Undo: the paths that a run changed become what they were before it, if nobody else has changed them since."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from autopilot_runtime.core.errors import EditConflict, RunInProgress, SetupError, StoreError
+from autopilot_runtime.core.ids import new_id
+from autopilot_runtime.runtime.keeping import rules_for
+from autopilot_runtime.runtime.recovery import conclude, recover, roll_back
+from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, shown, store_path
+from autopilot_runtime.runtime.sites import Sites
+from autopilot_runtime.store.snapshot import Snapshotter
+from autopilot_runtime.store.tree import State
+
+_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What an undo did. Its own `id` can be undone, too. `left` are paths whose content was not kept."""
+
+    id: str
+    run: str
+    paths: tuple[str, ...]
+    left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Undoable:
+    """A run, or an undo, of this folder that can be undone."""
+
+    id: str
+    session: str
+    task: str
+    at: float
+    paths: tuple[str, ...]
+    undoes: str = ""
+
+
+def undo(
+    work_dir: str | os.PathLike[str],
+    run: str | None = None,
+    *,
+    session: str | None = None,
+    force: bool = False,
+    skip: Iterable[str | os.PathLike[str]] = (),
+) -> Undone:
+    """Undo `run`, or the newest one (of `session`, when that is given) that is not undone. All of it or nothing.
+
+    A path that somebody else changed since: `EditConflict`, unless `force`. What is replaced is kept.
+    """
+    if not store_path(work_dir).exists():
+        raise SetupError(f"There is nothing to undo in {work_dir}: no run has changed files there.")
+    log = RunLog(work_dir)
+    try:
+        done = _ready(log, skip, force=force)
+        if done is not None and run in (None, done.run):
+            return done  # what was asked for once, and cut off
+        entry = _chosen(log, run, session)
+        return _undo(log, entry, force=force)
+    finally:
+        log.close()
+
+
+def undoable(work_dir: str | os.PathLike[str]) -> list[Undoable]:
+    """What can be undone in a folder, newest first. Changes nothing."""
+    if not store_path(work_dir).exists():
+        return []
+    log = RunLog(work_dir)
+    try:
+        return [_listed(log, entry) for entry in reversed(log.entries()) if _can_be(entry)]
+    finally:
+        log.close()
+
+
+def _listed(log: RunLog, entry: Entry) -> Undoable:
+    paths = tuple(shown(one.path) for one in log.touched(entry.id))
+    return Undoable(entry.id, entry.session, entry.task, entry.ended or entry.begun, paths, entry.undoes)
+
+
+def _can_be(entry: Entry) -> bool:
+    return not entry.undone_by and entry.status in ("done", "unseen")
+
+
+def _ready(log: RunLog, skip: Iterable[str | os.PathLike[str]], *, force: bool) -> Undone | None:
+    """Finish what killed processes left; refuse while another one is at work here."""
+
+    def look() -> bytes:
+        return Snapshotter(log.store, log.work_dir, rules_for(log.work_dir, skip)).take().tree
+
+    found = recover(log, look)
+    if found.at_work and not force:
+        raise RunInProgress(f"A run is at work in {log.work_dir} ({found.at_work[0].id}); undo when it has ended.")
+    if not found.finished:
+        return None
+    last = found.finished[-1]
+    return Undone(last.id, last.undoes, tuple(shown(one.path) for one in log.touched(last.id)))
+
+
+def _chosen(log: RunLog, run: str | None, session: str | None) -> Entry:
+    entries = [entry for entry in log.entries() if _can_be(entry)]
+    if run is not None:
+        named = [entry for entry in entries if entry.id == run]
+        if named:
+            return named[0]
+        entry = log.find(run)
+        if entry is not None and entry.undone_by:
+            raise SetupError(f"{run} is undone already; undo({entry.undone_by!r}) would bring it back.")
+        known = ", ".join(e.id for e in reversed(entries[-_NAMED:])) or "none"
+        raise SetupError(f"No run {run!r} can be undone in {log.work_dir}. There are: {known}.")
+    fitting = [e for e in entries if not e.undoes and session in (None, e.session)]
+    if not fitting:
+        others = ", ".join(e.id for e in reversed(entries[-_NAMED:]))
+        more = f" Others, by their id: {others}." if others else ""
+        raise SetupError(f"There is nothing to undo in {log.work_dir}: no run changed files there.{more}")
+    return fitting[-1]
+
+
+def _undo(log: RunLog, entry: Entry, *, force: bool) -> Undone:
+    touched = log.touched(entry.id)
+    left = [one for one in touched if "left" in (one.was and one.was.kind, one.now and one.now.kind)]
+    plan = [one for one in touched if one not in left]
+    with Sites(log.work_dir, log.store) as sites, log.store.transaction():
+        current = {one.path: sites.look(one.path) for one in plan}
+        if not force:
+            _refuse_conflicts(log, entry, plan, current)
+        wanted = {one.path: one.was for one in plan if heads_differ(current[one.path], one.was)}
+        missing = sites.missing_folders(wanted)
+        wanted |= missing
+        current |= dict.fromkeys(missing)
+        undo = _enter(log, entry, wanted, current)
+    with Sites(log.work_dir, log.store) as sites:
+        try:
+            stay = sites.restore(wanted)
+        except StoreError as error:
+            raise roll_back(log, undo, error) from error
+    conclude(log, undo, stay=stay)
+    paths = tuple(sorted(shown(path) for path in wanted if path not in stay))
+    return Undone(undo.id, entry.id, paths, tuple(shown(one.path) for one in left))
+
+
+def _enter(log: RunLog, entry: Entry, wanted: dict[bytes, State | None], current: dict[bytes, State | None]) -> Entry:
+    """Write down what will be done before anything is: whoever finds this half done can finish it."""
+    number = new_id("undo")
+    with log.store.transaction():
+        log.begin(
+            number, entry.session, task=f"undo of {entry.id}", at=time.time(), status="restoring", undoes=entry.id
+        )
+        log.record(number, [Touched(path, current[path], state) for path, state in wanted.items()])
+        log.hold(number, wanted.values())
+        found = log.find(number)
+    assert found is not None
+    return found
+
+
+def _refuse_conflicts(log: RunLog, entry: Entry, plan: list[Touched], current: dict[bytes, State | None]) -> None:
+    changed = [shown(one.path) for one in plan if _is_foreign(log, entry, one, current[one.path])]
+    if changed:
+        more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+        raise EditConflict(
+            f"Somebody else changed {', '.join(sorted(changed)[:_NAMED])}{more} since run {entry.id}. Nothing was "
+            "undone. Look at the changes, then undo with force if they may go (they can be brought back)."
+        )
+
+
+def _is_foreign(log: RunLog, entry: Entry, one: Touched, now: State | None) -> bool:
+    """Whether a path is not what runs of this session, one after the other, have made of it."""
+    if not heads_differ(now, one.was):
+        return False  # it is already as it should be
+    expected = one.now
+    for later in log.later(entry.id, one.path):
+        if heads_differ(later.was, expected):
+            return True
+        expected = later.now
+    return heads_differ(now, expected)
