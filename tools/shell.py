@@ -44,6 +44,12 @@ def _note(result: CommandResult) -> str:
     return f"{result.status}{code}"
 
 
+def _told(result: CommandResult, text: str) -> ToolResult:
+    """A look at a command, named, so that a complete one can stand for the parts that were shown before it."""
+    whole = result.mode == "full" and result.whole
+    return ToolResult(result.value(), text, _note(result), source=result.id, whole=whole)
+
+
 def _typed(ctx: ToolContext, arguments: Mapping[str, Any]) -> Preview:
     """What is typed is judged as a command would be, whole lines at a time: a program that reads may be a shell."""
     name, text = str(arguments["session_id"]), str(arguments["text"])
@@ -75,7 +81,7 @@ async def execute(
     result = await ctx.terminals.execute(
         session_id, command, timeout, new_terminal, shell, max_chars=ctx.config.get("max_output_chars")
     )
-    return ToolResult(result.value(), f"$ {_first_line(command)}\n{result.shown()}", _note(result))
+    return _told(result, f"$ {_first_line(command)}\n{result.shown()}")
 
 
 @tool(label="Reading terminal {session_id}", effect="read")
@@ -86,7 +92,7 @@ async def read_output(ctx: ToolContext, session_id: str, timeout: float = 5) -> 
     Returns the same dict as execute.
     """
     result = await ctx.terminals.read_output(session_id, timeout, max_chars=ctx.config.get("max_output_chars"))
-    return ToolResult(result.value(), result.shown(), _note(result))
+    return _told(result, result.shown())
 
 
 @tool(label=_typing, effect="run", gate="execute", preview=_typed)
@@ -99,7 +105,7 @@ async def send_input(ctx: ToolContext, session_id: str, text: str, timeout: floa
     line = ctx.state.get(session_id, "") + text
     ctx.state[session_id] = line[max(line.rfind("\n"), line.rfind("\r")) + 1 :][-2_000:]
     result = await ctx.terminals.send_input(session_id, text, timeout, max_chars=ctx.config.get("max_output_chars"))
-    return ToolResult(result.value(), result.shown(), _note(result))
+    return _told(result, result.shown())
 
 
 @tool(label="Closing terminal {session_id}", effect="run")

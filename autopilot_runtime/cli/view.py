@@ -47,7 +47,7 @@ class View:
             EventType.INSTRUCTIONS_LOADED: self._loaded,
             EventType.USER_MESSAGE_QUEUED: lambda d: self._note("queued", d.get("message"), "cyan"),
             EventType.USER_MESSAGE_INJECTED: lambda d: self._note("delivered", d.get("message"), "cyan"),
-            EventType.COMPACTED: lambda d: self._note("context compacted", f"{d.get('before')} → {d.get('after')}"),
+            EventType.COMPACTED: self._compacted,
             EventType.ENVIRONMENT_CHANGE: lambda d: self._note("changed outside", d.get("report")),
         }
 
@@ -125,6 +125,10 @@ class View:
         self._fresh()
         again = f"trying again in {data.get('delay', 0):.1f} s{void}"
         self._note("the model call failed", f"{data.get('error')} ({again})", "yellow")
+
+    def _compacted(self, data: dict[str, Any]) -> None:
+        before, after = (f"{int(data.get(key) or 0):,}" for key in ("before", "after"))
+        self._note("context", f"{data.get('what') or 'made shorter'}, {before} → {after} tokens")
 
     def _tool(self, data: dict[str, Any]) -> None:
         ok, paint = bool(data.get("ok")), self._screen.paint

@@ -47,7 +47,7 @@ class EventType(StrEnum):
     SESSION_RESET = "session_reset"
     ENVIRONMENT_CHANGE = "environment_change"  # report
     INSTRUCTIONS_LOADED = "instructions_loaded"  # path, lines
-    COMPACTED = "compacted"  # before, after
+    COMPACTED = "compacted"  # before, after (tokens), what
     CONFINEMENT = "confinement"  # what, level, network, detail
     HOOK_ERROR = "hook_error"  # hook, event, error
 

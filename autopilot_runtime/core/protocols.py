@@ -169,6 +169,9 @@ class Outcome:
     fatal: bool = False
     # How it went in a few words, where that it was made says too little: `completed, return_code 1`.
     note: str = ""
+    # What `shown` is a look at (a command, say); `whole`: it shows all that earlier looks at it have shown.
+    source: str = ""
+    whole: bool = False
 
 
 Caller = Callable[[Call], Awaitable[Outcome]]
@@ -190,6 +193,8 @@ class Item:
 
     kind: Literal["text", "shown", "receipt", "value"]
     text: str
+    source: str = ""  # of an `Outcome`, as is `whole`
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

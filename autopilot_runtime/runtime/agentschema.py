@@ -184,9 +184,11 @@ class MemorySpec(Section):
     max_context_tokens: Annotated[int, Field(ge=2_000)] = 120_000
     """Size of the context window to plan with."""
     global_summary_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Fraction of the window from which older history is summed up at the start of a run."""
+    """Fraction of the window from which older history is summed up, before the model is called."""
     global_summary_max_tokens: Annotated[int, Field(ge=50)] = 500
     """Longest global summary."""
+    keep_last_messages: Annotated[int, Field(ge=2, le=1_000)] = 6
+    """The newest messages, which are never summed up."""
 
 
 AgentName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,40}$")]

@@ -31,6 +31,7 @@ from autopilot_runtime.runtime.instructions import Instruction, find_instruction
 from autopilot_runtime.runtime.keeper import Keeper
 from autopilot_runtime.runtime.ledger import Book, Ledger
 from autopilot_runtime.runtime.mandate import Hire, Mandate, fulfil, nested
+from autopilot_runtime.runtime.memory import Memory, TaskMemory
 from autopilot_runtime.runtime.narrow import narrowed
 from autopilot_runtime.runtime.notes import TerminalState, new_tag
 from autopilot_runtime.runtime.parts import Parts
@@ -38,6 +39,7 @@ from autopilot_runtime.runtime.prompt import build_prompt
 from autopilot_runtime.runtime.requests import Requests
 from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
 from autopilot_runtime.runtime.run import Ending, Run
+from autopilot_runtime.runtime.sight import Sight
 from autopilot_runtime.runtime.skills import find_skills
 from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of, take_up, used_before
 from autopilot_runtime.runtime.toolbox import fill_registry
@@ -116,8 +118,9 @@ class Kit:
         self.keeper = keeper
         self.ledger = Ledger(keeper, mask=self._mask_value)
         self.inbox = Inbox(keeper, mask=self._mask, idle=lambda: not self._unsaved)
-        meter = Meter(window=agent.memory.max_context_tokens)
-        self.history = History(keeper, self.stream, meter, inbox=self.inbox, ledger=self.ledger)
+        words, meter = Sight(lambda: self.tag), Meter(window=agent.memory.max_context_tokens)
+        self.history = History(keeper, self.stream, meter, inbox=self.inbox, ledger=self.ledger, words=words)
+        self.memory = Memory(self.history, agent.memory, words=words, registry=self.registry)
         # Whose questions these are: the session that is suspended with them. A sub-agent's are its caller's.
         self.requests = self.questions.requests or Requests(keeper, self.ledger)
         self.questions.requests = self.requests
@@ -194,13 +197,13 @@ class Kit:
         for line in self.rights.idle_rules(self.ground.roster.tools):
             run.scope.emit(EventType.WARNING, message=line)
         system = self.system_prompt()
-        if not self.history.meter.used:
-            self.history.meter.add(system)
+        self.memory.begin(run, system)
         return Parts(
             provider=self.provider,
             sandbox=self._sandbox,
             registry=self.registry,
             history=self.history,
+            memory=self.memory,
             inbox=self.inbox,
             system=system,
             tag=self.tag,
@@ -246,9 +249,10 @@ class Kit:
             registry=self.registry,
             rights=self.rights,
             workspace=self.workspace,
-            ask=self.questions.ask,
+            ask=self.memory.asking(run, self.questions.ask),
             delegate=self.delegate,
             terminals=lambda: self.terminal_pool,
+            memory=TaskMemory(self.memory, run),
         )
         return self._desk
 
@@ -424,6 +428,7 @@ class Kit:
         self.ledger.reload()
         self.inbox.reload()
         self.history.reload()
+        self.memory.forget()
         self.requests.reload()
         self.rights.reload(extra)
 

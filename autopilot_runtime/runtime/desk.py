@@ -21,7 +21,7 @@ from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
 from autopilot_runtime.tool.bind import bind
-from autopilot_runtime.tool.context import PayloadQueue, ToolContext, nothing_to_do
+from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext, nothing_to_do
 from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.plain import ToolResult, brief, plain, show
 from autopilot_runtime.tool.registry import ToolRegistry
@@ -54,6 +54,7 @@ class Desk:
         ask: Ask,
         delegate: Delegate,
         terminals: Callable[[], TerminalPool],
+        memory: ContextMemory,
     ) -> None:
         self._run = run
         self._scope = scope
@@ -65,6 +66,7 @@ class Desk:
         self._ask = ask
         self._delegate = delegate
         self._terminals = terminals
+        self._memory = memory
         self._limit: asyncio.Timeout | None = None
         self._resting = 0
         self._emitted: list[str] = []
@@ -234,8 +236,9 @@ class Desk:
         value = plain(result.value if isinstance(result, ToolResult) else result)
         shown = show(value) if shown is None else shown
         texts = [*self._emitted, *([shown] if shown is not None else [])]
-        note = result.note if isinstance(result, ToolResult) else ""
-        return Outcome(value, "\n".join(texts) if texts else None, note=note)
+        told = result if isinstance(result, ToolResult) else ToolResult()
+        text = "\n".join(texts) if texts else None
+        return Outcome(value, text, note=told.note, source=told.source, whole=told.whole)
 
     async def _asks(self, question: str, scope: Scope, call: Call) -> str:
         try:
@@ -265,6 +268,7 @@ class Desk:
             on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
             on_ask=lambda question: self._asks(question, scope, call),
             open_terminals=self._terminals,
+            memory=self._memory,
             before_program=nothing_to_do if tool.effect == "read" else self._run.before_program,
             agents=tool.agents,
             run_agent=lambda *given: self._delegates(tool, scope, call, *given),

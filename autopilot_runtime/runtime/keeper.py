@@ -42,8 +42,15 @@ class Keeper:
         self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None, durable: bool = True
     ) -> None:
         """Keep messages and state; `durable=False` promises less, where the store knows the difference."""
+        if (cut := await self.kept(messages, extra=extra, durable=durable)) is not None:
+            raise cut
+
+    async def kept(
+        self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None, durable: bool = True
+    ) -> asyncio.CancelledError | None:
+        """The same for who has to remember what was kept before a cancellation is raised; gives that."""
         light: dict[str, Any] = {} if durable or not self._light else {"durable": False}
-        await self._whole(self.store.append, [one.to_dict() for one in messages], extra=extra or None, **light)
+        return await self._end(self.store.append, [one.to_dict() for one in messages], extra=extra or None, **light)
 
     async def save(self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None) -> None:
         """A run has ended: put everything together, and let go of the session."""
@@ -108,22 +115,25 @@ class Keeper:
 
     async def _whole(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Do it to the end, also when the caller is cancelled meanwhile; the cancellation is raised then."""
+        if (cut := await self._end(work, *args, **kwargs)) is not None:
+            raise cut
+
+    async def _end(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> asyncio.CancelledError | None:
         if self.awaited:
             task = asyncio.ensure_future(work(*args, **kwargs))
         elif self._blocking:
             task = asyncio.ensure_future(in_thread(work, *args, **kwargs))
         else:
             work(*args, **kwargs)
-            return
+            return None
         cut: asyncio.CancelledError | None = None
         while not task.done():
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError as error:
                 cut = error
-        if cut is not None and task.exception() is None:
-            raise cut
         task.result()
+        return cut
 
 
 def _params(method: Callable[..., Any]) -> Mapping[str, Any]:

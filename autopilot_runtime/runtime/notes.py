@@ -140,11 +140,7 @@ def result_message(
     `unused` names payload blocks nobody consumed. `extra` are whole messages that belong to the same turn
     (user messages, environment changes), built by the functions above.
     """
-    items = [item for item in result.items if item.text]
-    if result.failure and items and _tells_the_same(items[-1], result.failure):
-        items.pop()
-    shown = _folded_receipts(items)
-    lines = [defuse("\n".join(text.rstrip("\n") for text in shown), tag)] if shown else []
+    lines = [defuse(text, tag) for _, text in shown_texts(result)]
     if result.dropped_chars:
         lines.append(f"({result.dropped_chars:,} more characters were dropped. Print less.)")
     if result.failure:
@@ -159,19 +155,28 @@ def result_message(
     return _joined([f"[EXECUTION RESULT] {tag}\n" + "\n".join(lines), *extra], status)
 
 
+def shown_texts(result: BlockResult) -> list[tuple[Item | None, str]]:
+    """The texts of a block's items as the model gets them, in order; one that stands for several has no item."""
+    items = [item for item in result.items if item.text]
+    if result.failure and items and _tells_the_same(items[-1], result.failure):
+        items.pop()
+    return [(item, text.rstrip("\n")) for item, text in _folded_receipts(items)]
+
+
 def _tells_the_same(item: Item, failure: Failure) -> bool:
     """Whether the line of a failed call says no more than the error that ended the block."""
     _, failed, why = item.text.partition("-> failed: ")
     return item.kind == "receipt" and bool(failed) and why[:100] in " ".join(failure.text.split())
 
 
-def _folded_receipts(items: Iterable[Item]) -> list[str]:
-    """The texts of a block in order; of many silent calls in a row only the first few are named."""
-    texts: list[str] = []
+def _folded_receipts(items: Iterable[Item]) -> list[tuple[Item | None, str]]:
+    """The items of a block in order; of many silent calls in a row only the first few are named."""
+    texts: list[tuple[Item | None, str]] = []
     for quiet, group in groupby(items, key=lambda item: item.kind == "receipt" and "-> failed" not in item.text):
-        found = [item.text for item in group]
+        found: list[tuple[Item | None, str]] = [(item, item.text) for item in group]
         spare = len(found) - MOST_RECEIPTS
-        texts += [*found[:MOST_RECEIPTS], f"... and {spare:,} more calls"] if quiet and spare > 1 else found
+        more = [(None, f"... and {spare:,} more calls")]
+        texts += [*found[:MOST_RECEIPTS], *more] if quiet and spare > 1 else found
     return texts
 
 
@@ -207,15 +212,17 @@ def status_block(
     cwd: str = "",
     terminals: Sequence[TerminalState] = (),
     tokens: tuple[int, int] | None = None,
+    hint: str = "",
     budget: str = "",
 ) -> str:
-    """What changes from step to step, in a few lines. `tokens` is (used, window)."""
+    """What changes from step to step, in a few lines. `tokens` is (used, window), `hint` what to do about them."""
     where = " · ".join(part for part in (now, system, f"workspace {inline(cwd, tag)}" if cwd else "") if part)
     lines = [f"[STATUS] {tag}", step_line(step, max_steps), where]
     lines += [_terminal_line(one, tag) for one in terminals]
     if tokens:
         used, window = tokens
-        lines.append(f"context: {used:,} of {window:,} tokens ({used * 100 // max(window, 1)}%)")
+        advice = f"; {hint}" if hint else ""
+        lines.append(f"context: {used:,} of {window:,} tokens ({used * 100 // max(window, 1)}%){advice}")
     lines.append(budget)
     return "\n".join(line for line in lines if line)
 

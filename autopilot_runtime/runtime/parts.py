@@ -11,6 +11,7 @@ from typing import Any
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.errors import ProviderError, ProviderFault
 from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import BlockResult, Limits, Provider, Sandbox
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.model.retry import notices
@@ -19,6 +20,7 @@ from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
 from autopilot_runtime.runtime.ledger import Book, Ledger
+from autopilot_runtime.runtime.memory import Memory
 from autopilot_runtime.runtime.notes import (
     TerminalState,
     environment_message,
@@ -28,6 +30,7 @@ from autopilot_runtime.runtime.notes import (
     user_message,
 )
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.sight import looks
 from autopilot_runtime.runtime.standing import standing
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch, describe
@@ -43,6 +46,7 @@ class Parts:
     sandbox: Sandbox
     registry: ToolRegistry
     history: History
+    memory: Memory
     inbox: Inbox
     system: str
     tag: str
@@ -99,6 +103,7 @@ class Parts:
             cwd=self.work_dir,
             terminals=self.terminals(),
             tokens=(used, meter.window),
+            hint=self.memory.hint(run),
             budget=run.purse.line(spent=run.usage.cost_usd),
         )
 
@@ -126,10 +131,10 @@ class Parts:
         """Say something about the last reply, outside of any step."""
         await self.tell(run, runtime_message(text, self.tag))
 
-    async def tell(self, run: Run, text: str) -> None:
+    async def tell(self, run: Run, text: str) -> Message:
         """Put a message into the conversation, and with it where the run stands."""
         self.ledger.stand(standing(run))
-        await self.history.add("user", text, kind="result", task=run.task)
+        return await self.history.add("user", text, kind="result", task=run.task)
 
     async def report(
         self, run: Run, result: BlockResult | None, *, problems: str = "", void: bool = False, last: bool = False
@@ -144,7 +149,9 @@ class Parts:
             text = "\n\n".join([runtime_message(problems, self.tag), *extra])
         if not last and run.step < run.max_steps:
             text += "\n\n" + self.status(run, run.step + 1, coming=text)
-        await self.tell(run, text)
+        message = await self.tell(run, text)
+        if result is not None and message.content == text:  # else a secret was masked, and the places do not fit
+            self.memory.saw(looks(result, self.tag))
 
     def meanwhile(self, run: Run) -> list[str]:
         """What has happened around the agent since its last look: changed files, messages of the user."""

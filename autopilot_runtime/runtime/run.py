@@ -79,9 +79,10 @@ class Run:
         self.span = self.scope.child()
         self.span.emit(EventType.STEP, step=self.step, max_steps=self.max_steps)
 
-    def check_budget(self) -> None:
-        """Raise when something that is limited is used up, or would not last for one more model call."""
-        self.purse.check(self._coming())
+    def check_budget(self, *, calls: int = 1) -> None:
+        """Raise when something that is limited is used up, or would not last for so many more model calls."""
+        coming = self._coming()
+        self.purse.check(Amount(coming.usd * calls, coming.tokens * calls))
 
     @contextmanager
     def set_aside(self, *, expected: int, longest: int | None) -> Iterator[int | None]:

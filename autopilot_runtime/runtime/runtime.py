@@ -388,6 +388,11 @@ class AsyncRuntime:
         return self._kit.history.to_dicts()
 
     @property
+    def context(self) -> list[dict[str, Any]]:
+        """What the model would be sent now: `messages`, with summaries where something was archived or summed up."""
+        return [message.to_dict() for message in self._kit.history.view.messages]
+
+    @property
     def session(self) -> SessionStore:
         """Where the conversation is kept."""
         return self._kit.session

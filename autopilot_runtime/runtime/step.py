@@ -6,7 +6,8 @@ from autopilot_runtime.block.explain import explain
 from autopilot_runtime.block.reply import Reply
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult
-from autopilot_runtime.runtime.hearing import Heard, Hearing
+from autopilot_runtime.runtime.compaction import hear
+from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.output import read_output
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.recall import recall
@@ -32,11 +33,7 @@ async def work(run: Run, parts: Parts) -> Ending:
 
 async def think(run: Run, parts: Parts) -> Heard:
     """One model call. What may be shown is shown while it arrives."""
-    run.hearing = Hearing(parts.provider, run.span, live=parts.live)
-    messages, system = parts.history.messages, parts.system
-    with run.set_aside(expected=parts.history.meter.used, longest=parts.max_tokens) as longest:
-        heard = await run.hearing.listen(messages, system=system, max_tokens=longest)
-        run.spend(heard.usage)
+    heard = await hear(run, parts)
     for notice in parts.notices():
         run.span.emit(EventType.WARNING, message=notice)
     if heard.reply.text.strip():
@@ -124,15 +121,9 @@ async def complete(run: Run, parts: Parts, reply: Reply, result: BlockResult | N
 
 
 def check_stop(heard: Heard, parts: Parts) -> None:
-    """A refusal, or a conversation that is too long, ends the run: asking again would get the same."""
-    reason, detail = heard.stop.reason, heard.stop.detail
-    if reason == "refusal":
-        raise parts.model_error(f"declined: {detail or 'it gave no reason'}", kind="refusal")
-    if reason == "context":
-        used = f"about {parts.history.meter.used:,} tokens"
-        raise parts.model_error(
-            f"cannot take a conversation of this length ({used}). {detail}".strip(), kind="context"
-        )
+    """A refusal ends the run: asking again would get the same."""
+    if heard.stop.reason == "refusal":
+        raise parts.model_error(f"declined: {heard.stop.detail or 'it gave no reason'}", kind="refusal")
 
 
 def ask_again(run: Run, parts: Parts) -> None:

@@ -145,6 +145,11 @@ class Runtime:
         return self._async.messages
 
     @property
+    def context(self) -> list[dict[str, Any]]:
+        """What the model would be sent now: `messages`, with summaries where something was archived or summed up."""
+        return self._async.context
+
+    @property
     def session(self) -> SessionStore:
         """Where the conversation is kept."""
         return self._async.session

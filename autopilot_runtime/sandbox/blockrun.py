@@ -99,6 +99,6 @@ class BlockRun:
         if bare and outcome.error is None and (outcome.shown is not None or outcome.value is not None):
             shown = outcome.shown
             text = bounded_repr(outcome.value, chars=self._limits.output_chars) if shown is None else shown
-            self.transcript.add("shown", text)
+            self.transcript.add("shown", text, source=outcome.source, whole=outcome.whole)
         else:
             self.transcript.add("receipt", receipt(tool, args, kwargs, outcome))

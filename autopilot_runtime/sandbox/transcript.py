@@ -22,19 +22,19 @@ class Transcript:
         self._tail_size = 0
         self.dropped = 0
 
-    def add(self, kind: ItemKind, text: str, *, dropped: int = 0) -> None:
+    def add(self, kind: ItemKind, text: str, *, dropped: int = 0, source: str = "", whole: bool = False) -> None:
         """Show something. `dropped`: characters that came before it and are already gone."""
         text = printable(text)
         self.dropped += dropped
         room = 0 if dropped else self._head_room
         if room:
-            self._put(self._head, kind, text[:room])
+            self._put(self._head, Item(kind, text[:room], source, whole and len(text) <= room))
             self._head_room -= min(room, len(text))
-            text = text[room:]
+            text, whole = text[room:], False
         if not text:
             return
         self._head_room = 0
-        self._tail.append(Item(kind, text))
+        self._tail.append(Item(kind, text, source, whole))
         self._tail_size += len(text)
         while self._tail_size > self._tail_cap:
             self._shorten()
@@ -44,21 +44,21 @@ class Transcript:
         gap = [Item("text", f"\n[... {self.dropped} characters not shown ...]\n")] if self.dropped else []
         merged: list[Item] = []
         for item in (*self._head, *gap, *self._tail):
-            self._put(merged, item.kind, item.text)
+            self._put(merged, item)
         return tuple(merged)
 
     def _shorten(self) -> None:
         first = self._tail.popleft()
         cut = min(len(first.text), self._tail_size - self._tail_cap)
         if cut < len(first.text):
-            self._tail.appendleft(Item(first.kind, first.text[cut:]))
+            self._tail.appendleft(Item(first.kind, first.text[cut:], first.source))
         self._tail_size -= cut
         self.dropped += cut
 
     @staticmethod
-    def _put(items: list[Item], kind: ItemKind, text: str) -> None:
+    def _put(items: list[Item], item: Item) -> None:
         """Printed text that follows printed text is one item; an empty result is still a result."""
-        if kind == "text" and items and items[-1].kind == "text":
-            items[-1] = Item("text", items[-1].text + text)
-        elif text or kind != "text":
-            items.append(Item(kind, text))
+        if item.kind == "text" and items and items[-1].kind == "text":
+            items[-1] = Item("text", items[-1].text + item.text)
+        elif item.text or item.kind != "text":
+            items.append(item)

@@ -51,12 +51,13 @@ class Look:
     def result(self) -> CommandResult:
         """The look with its output as text."""
         if not self.view.size and not self.screen:
-            return self.seen(output="")
+            return self.seen(output="", whole=not self.view.dropped)
         rows, columns = self.size
         text = readable(
             self.view, screen=self.screen, rows=rows, columns=columns, newline_returns=self.newline_returns
         )
-        return self.seen(output=cap(text.strip("\n"), self.max_chars)[0])
+        output, missing = cap(text.strip("\n"), self.max_chars)
+        return self.seen(output=output, whole=not (missing or self.screen or self.view.dropped))
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Ledger:
     rows: int = ROWS
     columns: int = COLUMNS
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
     exit_code: int | None = None
     exit_signal: str = ""
     last_output: float = 0.0
@@ -186,6 +188,7 @@ class Ledger:
             total_bytes=output.total,
             dropped_bytes=view.dropped,
             notes=notes + self._end_notes(),
+            id=f"{self.id}/{self.command.number}",
         )
         # A part of what a full-screen program drew can only be shown on what was there before.
         needs_screen = output.in_screen or (mode == "delta" and view.size > 0)

@@ -28,6 +28,8 @@ class CommandResult:
     total_bytes: int = 0
     dropped_bytes: int = 0
     notes: tuple[str, ...] = ()
+    id: str = ""  # of the command, different from that of every other command of any terminal
+    whole: bool = False  # nothing of what it looked at was left out
 
     def value(self) -> dict[str, Any]:
         """What a control block gets: plain data to test and print."""

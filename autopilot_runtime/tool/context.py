@@ -68,6 +68,45 @@ def _ignore(*_: Any) -> None:
     """The default of what a context tells the runtime: nobody is listening."""
 
 
+@dataclass(frozen=True, slots=True)
+class ArchivedTask:
+    """One task that is out of sight: behind a summary of its own, or (`summary` empty) in the global one."""
+
+    task: int
+    summary: str
+    messages: int
+    tokens: int  # that this saves, as far as can be estimated
+
+
+class ContextMemory(Protocol):
+    """What of the conversation the model is shown. Nothing is ever lost: this decides what stands for it."""
+
+    async def archive(self, summaries: Mapping[int, str]) -> int:
+        """Show each of these tasks as its summary from the next step on; gives the tokens this saves."""
+        ...
+
+    async def reveal(self, task: int) -> int:
+        """Show a task in full again from the next step on; gives the tokens this takes."""
+        ...
+
+    def archived(self) -> list[ArchivedTask]:
+        """What is out of sight, by task."""
+        ...
+
+
+class _NoMemory:
+    """Of a context that belongs to no conversation."""
+
+    async def archive(self, summaries: Mapping[int, str]) -> int:
+        raise ToolError("There is no conversation whose tasks could be archived.")
+
+    async def reveal(self, task: int) -> int:
+        raise ToolError("There is no conversation with archived tasks.")
+
+    def archived(self) -> list[ArchivedTask]:
+        return []
+
+
 def _no_terminals() -> TerminalPool:
     raise ToolError("This runtime has no terminals.")
 
@@ -100,6 +139,7 @@ class ToolContext:
     on_ask: Callable[[str], Awaitable[str]] = _nobody
     is_aborted: Callable[[], bool] = bool
     open_terminals: Callable[[], TerminalPool] = _no_terminals
+    memory: ContextMemory = field(default_factory=_NoMemory)
     before_program: Callable[[], Awaitable[None]] = nothing_to_do
     agents: Mapping[str, str] = field(default_factory=dict)  # those this tool may call: name → role
     run_agent: Callable[[str, str, Bounds], Awaitable[RunResult]] = _no_agents

@@ -25,11 +25,15 @@ class ToolResult:
     """A result whose text for the reader differs from its value for the code.
 
     `note` says in a few words how it went, where only that it was made is told: `completed, return_code 1`.
+    `source` names what it is a look at (a command, a page); a `whole` look shows all that earlier ones have shown, so
+    those may be left out of what the model is sent.
     """
 
     value: Any = None
     shown: str | None = None
     note: str = ""
+    source: str = ""
+    whole: bool = False
 
 
 def plain(value: Any, *, nodes: int = MAX_NODES, chars: int = MAX_CHARS) -> Any:

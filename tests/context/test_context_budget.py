@@ -1,10 +1,11 @@
 """The meter of the context window."""
 
+import json
 import time
 
 import pytest
 
-from autopilot_runtime.context.budget import Estimate, Meter, raw_tokens
+from autopilot_runtime.context.budget import Estimate, Meter, message_tokens, raw_tokens, rough_tokens
 
 PROSE = "The quick brown fox jumps over the lazy dog, and then it sleeps under the old tree for a while. " * 20
 CODE = "def load(path: str) -> dict:\n    with open(path) as file:\n        return json.load(file)[0]\n" * 20
@@ -72,8 +73,38 @@ def test_a_rewritten_history_is_counted_anew_with_what_was_learnt() -> None:
     meter.add(PROSE)
     raw = raw_tokens(PROSE) + 4
     meter.measured(raw * 2, 10, reply="ok")
-    meter.rewrite(["summary"])
+    meter.recount(raw_tokens("summary") + 4)
     assert meter.used == round((raw_tokens("summary") + 4) * 2)
+
+
+def test_the_system_prompt_counts_once_and_stays_when_the_history_is_rewritten() -> None:
+    meter = Meter(10_000)
+    meter.begin(PROSE)
+    meter.add("hello")
+    before = meter.used
+    meter.begin(PROSE)
+    assert meter.used == before
+    meter.recount(0)
+    assert meter.used == raw_tokens(PROSE) + 4
+
+
+def test_what_it_knows_can_be_kept_and_taken_back() -> None:
+    meter = Meter(10_000)
+    meter.begin(PROSE)
+    meter.measured(700, 50, reply="short")
+    meter.add(CODE)
+    again = Meter(10_000)
+    assert again.restore(json.loads(json.dumps(meter.numbers)))
+    assert again.used == meter.used
+    assert again.estimate.factor == pytest.approx(meter.estimate.factor)
+    for odd in (None, [], [1, 2], ["a"] * 6, {"known": 1}, [1e99] * 6):
+        assert not again.restore(odd)
+    assert again.used == meter.used
+
+
+@pytest.mark.parametrize("text", [PROSE, CODE, "你好世界" * 100], ids=["prose", "code", "chinese"])
+def test_a_count_by_length_is_near_the_real_one(text: str) -> None:
+    assert 0.6 < rough_tokens(text) / message_tokens(text) < 1.6
 
 
 def test_percent_rounds_up_and_may_pass_a_hundred() -> None:

@@ -55,7 +55,8 @@ def reply(messages: Sequence[Message]) -> str:
     """What the model says next: a block for each step, then how much it counted."""
     step = sum(message.role == "assistant" for message in messages)
     if step == STEPS:
-        counted = re.findall(r"^done (\d+) True$", messages[-1].content, re.MULTILINE)
+        said = "\n".join(message.content for message in messages)  # a resumed run may have said something since
+        counted = re.findall(r"^done (\d+) True$", said, re.MULTILINE)
         return f"```completion\ncounted {counted[-1] if counted else '?'}\n```"
     code = BLOCK.replace("STEP", str(step)).replace("CALLS", str(CALLS))
     return f"Step {step}.\n\n```codepilot\n{code}```\n\n```text filename={step}.txt\nfile {step}\n```\n"
