@@ -5,34 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.context.budget import Meter
-from autopilot_runtime.core.bridge import in_task
-from autopilot_runtime.core.errors import MissingKey, SetupError
+from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.ids import new_id, slug
-from autopilot_runtime.core.protocols import Provider, RunResult, Sandbox, SessionStore
+from autopilot_runtime.core.protocols import Provider, Sandbox, SessionStore
 from autopilot_runtime.core.secret import Redactor, secret_values
 from autopilot_runtime.core.stream import Scope
-from autopilot_runtime.model.connect import REPLAY, connect, warm
+from autopilot_runtime.model.connect import warm
 from autopilot_runtime.model.prices import price
 from autopilot_runtime.runtime import confined
 from autopilot_runtime.runtime.agentfile import AgentFile
+from autopilot_runtime.runtime.connected import connected
+from autopilot_runtime.runtime.crew import Crew
 from autopilot_runtime.runtime.desk import Desk
 from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
-from autopilot_runtime.runtime.instructions import Instruction, find_instructions
 from autopilot_runtime.runtime.keeper import Keeper
 from autopilot_runtime.runtime.ledger import Book, Ledger
-from autopilot_runtime.runtime.mandate import Hire, Mandate, fulfil, nested
+from autopilot_runtime.runtime.mandate import Hire, Mandate
 from autopilot_runtime.runtime.memory import Memory, TaskMemory
-from autopilot_runtime.runtime.narrow import narrowed
 from autopilot_runtime.runtime.notes import TerminalState, new_tag
 from autopilot_runtime.runtime.parts import Parts
 from autopilot_runtime.runtime.prompt import build_prompt
@@ -41,26 +40,18 @@ from autopilot_runtime.runtime.rights import Rights, mode_of, rules_of
 from autopilot_runtime.runtime.run import Ending, Run
 from autopilot_runtime.runtime.sight import Sight
 from autopilot_runtime.runtime.skills import find_skills
-from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of, take_up, used_before
+from autopilot_runtime.runtime.standing import standing, take_up, used_before
 from autopilot_runtime.runtime.toolbox import fill_registry
 from autopilot_runtime.runtime.traces import Traces
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
-from autopilot_runtime.tool.bounds import Bounds
-from autopilot_runtime.tool.define import Tool
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch
 from autopilot_runtime.tool.workspace import Workspace
 
 if TYPE_CHECKING:
     from autopilot_runtime.shell.pool import TerminalPool
-
-_PATIENCE = 5.0
-MAX_DEPTH = 2  # levels of sub-agents where the agent file does not say
-# A recorded run is often played in the workspace it was recorded in: the files it makes are there already.
-_WROTE = re.compile(r"^(?:wrote (.+) \(new, |(.+) already had this content \()(\d+ lines?\))$", re.MULTILINE)
-_STATUS = re.compile(r"^\[STATUS\] #\w+(?:\n.+)*", re.MULTILINE)
 
 
 def build(
@@ -103,16 +94,15 @@ class Kit:
         self.agent = agent
         self.session = session = keeper.store
         self.live = live
-        self._hire = hire
         self._mandate = mandate
-        self._helpers: set[asyncio.Task[RunResult]] = set()  # sub-agents at work
         self.ground = ground
         self.scope, self.stream, self.hooks = ground.scope, ground.scope.stream, ground.hooks
         self.questions, self.tag = ground.questions, ground.tag
         self._tagged = keeper.store.extra().get("tag") == self.tag
         self.skills = find_skills(agent.skills)
         self.registry = ToolRegistry()
-        self._callees = fill_registry(self.registry, agent, self.skills, ground.roster, depth=ground.depth)
+        callees = fill_registry(self.registry, agent, self.skills, ground.roster, depth=ground.depth)
+        self.crew = Crew(agent, session, callees, hire=hire, live=live)
         self._secrets: set[str] = set()
         self.refresh_secrets()
         self.keeper = keeper
@@ -142,7 +132,7 @@ class Kit:
         self._warming: asyncio.Task[None] | None = None
         self._desk: Desk | None = None
         self.terminals: list[TerminalPool] = []  # none or one: made at first use
-        self._introduced: set[str] = set()
+        self.introduced: set[str] = set()
         self._unsaved = False
         if provider is None:
             warm(agent.model_settings())
@@ -250,29 +240,14 @@ class Kit:
             rights=self.rights,
             workspace=self.workspace,
             ask=self.memory.asking(run, self.questions.ask),
-            delegate=self.delegate,
+            delegate=partial(self.crew.delegate, self._ground_below),
             terminals=lambda: self.terminal_pool,
             memory=TaskMemory(self.memory, run),
         )
         return self._desk
 
-    async def delegate(
-        self, run: Run, scope: Scope, tool: Tool, name: str, task: str, bounds: Bounds, *, place: str
-    ) -> RunResult:
-        """Let an agent that this tool may call work on `task` to its end.
-
-        Its session is one of this session's, under the name of the `place` it is called from: a call that is made
-        again after an interruption goes on with it.
-        """
-        depth = int(tool.config.get("max_depth") or MAX_DEPTH)
-        ground = self.ground.below(name, scope, self.rights, tag=self.tag, protected=self.protected, depth=depth)
-        agent = narrowed(self._callees[tool.name][name], within=self.agent)
-        session = await nested(self.session, f"{run.id}.{place.rpartition(':')[2]}")
-        mandate = Mandate(agent, ground, run, bounds.within(run.left), self.live, session)
-        helper = asyncio.ensure_future(fulfil(mandate, task, self._hire))
-        self._helpers.add(helper)
-        helper.add_done_callback(self._helpers.discard)
-        return await in_task(helper)
+    def _ground_below(self, name: str, scope: Scope, *, depth: int) -> Ground:
+        return self.ground.below(name, scope, self.rights, tag=self.tag, protected=self.protected, depth=depth)
 
     async def end_run(self, run: Run | None = None, ending: Ending | None = None) -> None:
         """Let go of what lives only for a run."""
@@ -298,30 +273,9 @@ class Kit:
         if self._mandate is None and ending.status != "suspended":
             self.requests.forget()
 
-    def interrupted(self, run: Run) -> None:
-        """A new task after a run that was interrupted: say what its last block had done, and let go of that run."""
-        seq = len(self.history.messages) - 1
-        if self.history.awaits_result and not self.ledger.ended(seq):
-            done = self.ledger.block(seq).done()
-            if done or status_of(self.ledger.run) in RESUMABLE:
-                lines = "\n".join(f"- {line}" for line in done) or "- none that was recorded"
-                run.said.append(f"The task before was interrupted. Calls its last block had made:\n{lines}")
-        self.ledger.forget()
-        self.requests.forget()
-
     def answer(self, request_id: str, value: Any) -> Awaitable[None] | None:
         """Keep the answer to a request of a suspended run."""
         return self.requests.answer(request_id, value, let_go=not self._unsaved)
-
-    def introduce(self, run: Run) -> list[Instruction]:
-        """The project instructions the model has not seen yet in this conversation."""
-        fresh = []
-        for one in find_instructions(self.agent.work_dir, self.agent.instructions):
-            if one.text not in self._introduced:
-                self._introduced.add(one.text)
-                run.scope.emit(EventType.INSTRUCTIONS_LOADED, path=one.shown, lines=one.lines)
-                fresh.append(one)
-        return fresh
 
     # ------------------------------------------------------------ what lives longer
 
@@ -334,18 +288,10 @@ class Kit:
         return self._provider
 
     def _connect(self) -> Provider:
-        missing = [] if os.environ.get(REPLAY, "").strip() else self.agent.missing_keys(os.environ)
-        if missing:
-            raise MissingKey("\n".join(missing))
-        return connect(self.agent.model_settings(), self._mask, agent=slug(self.agent.name), volatile=self._volatile)
+        return connected(self.agent, mask=self._mask, tag=lambda: self.tag)
 
     def _mask(self, text: str) -> str:
         return self.stream.redactor.mask(text)
-
-    def _volatile(self, text: str) -> str:
-        """The text without what differs from run to run: for comparing with a recorded conversation."""
-        text = _WROTE.sub(r"wrote \1\2 (\3", _STATUS.sub("[STATUS]", text))
-        return text.replace(self.tag, "#tag").replace(str(self.agent.work_dir), "<work_dir>")
 
     def _mask_value(self, value: Any) -> Any:
         return self.stream.redactor.mask_value(value)
@@ -408,7 +354,7 @@ class Kit:
         """Forget the conversation and everything that belongs to it."""
         done = self.keeper.reset()
         self.tag, self._tagged = new_tag(), False
-        self._introduced.clear()
+        self.introduced.clear()
         self.workspace.forget()
         self.watch = Watch(self.workspace)
         self.reload()
@@ -437,8 +383,7 @@ class Kit:
         await self.end_run()
         while self.terminals:
             await self.terminals.pop().close()
-        if self._helpers:  # an abort does not wait for the last of their cleaning up
-            await asyncio.wait(self._helpers, timeout=_PATIENCE)
+        await self.crew.disperse()
         if self._own_provider and self._provider is not None:
             await self._provider.close()
         if self._mandate is None:

@@ -208,6 +208,18 @@ class Run:
         if self.caller is not None:
             self.caller.changed(path)
 
+    def tell_end(self, ending: Ending) -> None:
+        """The last event of every run."""
+        self.scope.emit(
+            EventType.RUN_ENDED,
+            status=ending.status,
+            summary=ending.summary,
+            steps=self.step,
+            cost_usd=self.usage.cost_usd,
+            files_changed=list(self.files_changed),
+            error=str(ending.error) if ending.error else None,
+        )
+
     def result(self, ending: Ending) -> RunResult:
         """What `runtime.last` shows afterwards."""
         return RunResult(

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import os
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from autopilot_runtime.core.errors import AutopilotError, RunInProgress, RuntimeClosed, SessionError, SetupError
@@ -19,10 +18,10 @@ from autopilot_runtime.core.stream import Feed
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.build import Kit, build, kill_all
 from autopilot_runtime.runtime.mandate import Hired, Mandate
-from autopilot_runtime.runtime.notes import task_message
-from autopilot_runtime.runtime.parts import Parts
+from autopilot_runtime.runtime.opening import open_conversation
+from autopilot_runtime.runtime.promise import Answered, Awaited, cancellings, uncut
 from autopilot_runtime.runtime.run import Ending, Run
-from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of
+from autopilot_runtime.runtime.standing import RESUMABLE, status_of
 from autopilot_runtime.runtime.supervise import supervise
 from autopilot_runtime.tool.registry import ToolRegistry
 
@@ -66,8 +65,7 @@ class AsyncRuntime:
         self._work: asyncio.Task[Ending] | None = None
         self._hearing: asyncio.Task[None] | None = None  # handlers catching up after a run
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._abort = False
-        self._busy = False
+        self._abort = self._busy = False
         self._over: asyncio.Event | None = None  # set when the run has let go of everything
         self._untold: str | None = None  # a task that the conversation does not hold yet
         self._continued = False  # a suspended run went on with its answer, and resume() has not been asked for it
@@ -187,11 +185,13 @@ class AsyncRuntime:
         ending: Ending | None = None
         try:
             parts = await kit.parts(run)
-            await self._open_conversation(run, parts, task)
+            if task is not None:
+                await open_conversation(kit, run, parts, task)
+                self._untold = None
             self._work = asyncio.ensure_future(supervise(run, parts, aborted=lambda: self._abort))
-            before = _cancellings()
+            before = cancellings()
             ending = await self._work
-            if _cancellings() > before:  # abort() came at the same time; the caller's cancellation still counts
+            if cancellings() > before:  # abort() came at the same time; the caller's cancellation still counts
                 raise asyncio.CancelledError
         except AutopilotError as error:
             kind = "session" if isinstance(error, SessionError) else "setup"
@@ -202,32 +202,11 @@ class AsyncRuntime:
             ending = Ending("aborted", error=AutopilotError("The task running this was cancelled."))
             raise
         finally:
-            await self._uncut(self._end(run, ending or Ending("failed")))
+            await uncut(self._end(run, ending or Ending("failed")), hurry=self._hurry)
         return ending.summary if ending.status == "completed" else None
 
-    async def _open_conversation(self, run: Run, parts: Parts, task: str | None) -> None:
-        if task is None:
-            return
-        self._kit.interrupted(run)
-        said = self._kit.introduce(run)
-        extra = parts.meanwhile(run)
-        status = parts.status(run, 1, coming=task)
-        text = task_message(task, parts.tag, number=run.task, instructions=said, status=status, extra=extra)
-        parts.ledger.stand(standing(run))
-        await parts.history.add("user", text, kind="task", task=run.task)
-        self._untold = None
-
-    async def _uncut(self, work: Coroutine[Any, Any, None]) -> None:
-        """Clean up to the end, however often the caller is cancelled meanwhile; raise that afterwards."""
-        task, cut = asyncio.ensure_future(work), False
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                cut = self._abort = True  # handlers that are behind get less patience
-        task.result()
-        if cut:
-            raise asyncio.CancelledError
+    def _hurry(self) -> None:
+        self._abort = True  # handlers that are behind get less patience
 
     async def _end(self, run: Run, ending: Ending) -> None:
         self.last = run.result(ending)
@@ -239,15 +218,7 @@ class AsyncRuntime:
         except (SessionError, OSError) as error:
             # Every step is already kept; what failed is putting them together. Say so, and let the run be over.
             run.scope.emit(EventType.RUNTIME_ERROR, error=f"the session could not be saved: {error}", kind="session")
-        run.scope.emit(
-            EventType.RUN_ENDED,
-            status=ending.status,
-            summary=ending.summary,
-            steps=run.step,
-            cost_usd=run.usage.cost_usd,
-            files_changed=list(run.files_changed),
-            error=str(ending.error) if ending.error else None,
-        )
+        run.tell_end(ending)
         await self._hooks_done()
 
     async def _hooks_done(self) -> None:
@@ -269,7 +240,7 @@ class AsyncRuntime:
         self._usable()
         if not isinstance(message, str):
             raise TypeError(f"a message is text, not {type(message).__name__}")
-        return _Awaited(self._kit.inbox.put(message, self._kit.scope))
+        return Awaited(self._kit.inbox.put(message, self._kit.scope))
 
     def answer(self, request_id: str, value: Any) -> Awaitable[str | None]:
         """Settle a question or permission that waits: of the run in progress, or of a suspended one, of any process.
@@ -284,9 +255,9 @@ class AsyncRuntime:
         kit = self._kit
         if self._busy and kit.questions.waits_for(request_id):
             kit.questions.answer(request_id, value)
-            return _Answered(None, None)
+            return Answered(None, None)
         kept = kit.answer(request_id, value)
-        return _Answered(kept, None if self._busy else self._go_on)
+        return Answered(kept, None if self._busy else self._go_on)
 
     async def _go_on(self) -> str | None:
         """Go on with a suspended run, unless it waits for more answers."""
@@ -336,7 +307,7 @@ class AsyncRuntime:
         done = self._kit.reset()
         self._abort = self._continued = False
         self.last = self._untold = None
-        return _Awaited(done)
+        return Awaited(done)
 
     def register_tool(self, name: str, func: Callable[..., Any], replace: bool = False) -> None:
         """Add a function as a tool; its docstring goes into the system prompt."""
@@ -365,9 +336,7 @@ class AsyncRuntime:
         await self._kit.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     def _usable(self) -> None:
@@ -429,31 +398,3 @@ class AsyncRuntime:
 def _hired(mandate: Mandate) -> Hired:
     """The runtime of a sub-agent. Its conversation is its own, and ends with its task."""
     return AsyncRuntime(mandate.agent, mandate.session, stream=mandate.live, _mandate=mandate)
-
-
-def _cancellings() -> int:
-    current = asyncio.current_task()
-    return current.cancelling() if current is not None else 0
-
-
-class _Awaited:
-    """What is done already, or done when this was awaited."""
-
-    def __init__(self, work: Awaitable[None] | None) -> None:
-        self._work = work
-
-    def __await__(self) -> Generator[Any, None, None]:
-        if self._work is not None:
-            yield from self._work.__await__()
-
-
-class _Answered:
-    """An answer that is kept; awaiting it goes on with the run that waited for it."""
-
-    def __init__(self, kept: Awaitable[None] | None, go_on: Callable[[], Awaitable[str | None]] | None) -> None:
-        self._kept, self._go_on = kept, go_on
-
-    def __await__(self) -> Generator[Any, None, str | None]:
-        if self._kept is not None:
-            yield from self._kept.__await__()
-        return None if self._go_on is None else (yield from self._go_on().__await__())

@@ -66,9 +66,15 @@ async def test_the_session_of_the_caller_holds_the_answer_and_nothing_else_of_it
         options={"session": "file", "session_id": "kept", "session_dir": stage.folder / "sessions"},
     )
     await stage.run()
-    kept = "".join(path.read_text() for path in (stage.folder / "sessions").rglob("*") if path.is_file())
+    kept = (stage.folder / "sessions" / "kept.json").read_text()
     assert "said 42" in kept and "said 42" in stage.conversation
     assert "thinking aloud" not in kept + stage.conversation
+    # What the helper said is in a session of its own, which goes with its caller's and is not listed beside it.
+    assert [one["session_id"] for one in stage.rt.session.list_sessions()] == ["kept"]
+    [own] = [one for one in stage.rt.session.list_sessions(nested=True) if one["session_id"] != "kept"]
+    assert own["parent"] == "kept"
+    stage.rt.reset()
+    assert list((stage.folder / "sessions").iterdir()) == []
 
 
 async def test_a_wrong_name_is_an_error_with_the_right_ones(stage: Stage) -> None:
