@@ -18,8 +18,9 @@ from autopilot_runtime.runtime.undo import Undoable, undo, undoable
 
 def undo_command(run: str | None, *, work_dir: str | Path, force: bool, as_json: bool) -> ExitCode:
     """Undo a run in a folder (None: the newest), and print what was restored."""
+    folder = _folder(work_dir)
     try:
-        done = undo(_folder(work_dir), run, force=force)
+        done = undo(folder, run, force=force)
     except SetupError:
         raise
     except AutopilotError as error:  # a conflict, say: nothing was undone, and the text says what to do
@@ -29,7 +30,8 @@ def undo_command(run: str | None, *, work_dir: str | Path, force: bool, as_json:
         _write(json.dumps(asdict(done), ensure_ascii=True))
         return ExitCode.DONE
     for path in done.paths:
-        _write(f"restored {safe.one_line(path)}")
+        verb = "restored" if os.path.lexists(folder / path) else "removed"
+        _write(f"{verb} {safe.one_line(path)}")
     for path in done.left:
         _write(f"left as it is, its content was not kept: {safe.one_line(path)}")
     files = figures.count(len(done.paths), "path")

@@ -38,8 +38,8 @@ class EventType(StrEnum):
     MAX_STEPS = "max_steps"
     ABORTED = "aborted"  # step
     BUDGET_EXCEEDED = "budget_exceeded"  # what, spent, limit
-    SUSPENDED = "suspended"  # request_id
-    RESUMED = "resumed"  # run_id
+    SUSPENDED = "suspended"  # request_id, requests
+    RESUMED = "resumed"  # run, status
     RUN_ENDED = "run_ended"  # status, summary, steps, cost_usd, files_changed
     # the conversation around it
     USER_MESSAGE_QUEUED = "user_message_queued"  # message

@@ -20,7 +20,7 @@ def test_the_newest_run_is_undone_and_brought_back(project: Project) -> None:
     ran(project)
     undone = project.cli("undo", "--work-dir", "ws")
     assert undone.returncode == ExitCode.DONE
-    assert undone.stdout.splitlines()[:2] == ["restored new.txt", "restored old.txt"]
+    assert undone.stdout.splitlines()[:2] == ["removed new.txt", "restored old.txt"]
     assert {p.name: p.read_text() for p in project.work.iterdir()} == {"old.txt": "old\n"}
     again = undone.stdout.split()[-1]
     assert project.cli("undo", again, "--work-dir", "ws").returncode == ExitCode.DONE

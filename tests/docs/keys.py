@@ -21,6 +21,7 @@ SECTIONS = {
     "agent.model.price": "PriceSpec",
     "agent.model.fallbacks": "FallbackSpec",
     "agent.runtime": "RuntimeSpec",
+    "agent.runtime.per_session": "SessionLimits",
     "agent.runtime.limits": "LimitsSpec",
     "agent.runtime.sandbox": "SandboxSpec",
     "agent.memory": "MemorySpec",
