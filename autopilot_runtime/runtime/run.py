@@ -63,6 +63,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self.started = self.clock()
+        self._open_purse()
+
+    def _open_purse(self) -> None:
         above = (self.session_purse,) if self.session_purse else ()
         self.purse: Purse = Purse(
             usd=self.max_cost_usd,
@@ -154,7 +157,7 @@ class Run:
         least = bounds.within(Bounds(self.max_steps, self.max_cost_usd, self.max_tokens, self.timeout_s))
         self.max_steps = least.steps or self.max_steps
         self.max_cost_usd, self.max_tokens, self.timeout_s = least.cost_usd, least.tokens, least.seconds
-        self.__post_init__()
+        self._open_purse()
 
     def within(self, limits: SessionLimits) -> None:
         """Count what is spent against what all runs of the session may use, too."""
@@ -167,7 +170,7 @@ class Run:
             kind="per_session.",
         )
         self.session_purse.spent = Amount(before.get("usd", 0.0), int(before.get("tokens", 0)))
-        self.__post_init__()
+        self._open_purse()
 
     def spend(self, usage: Usage) -> None:
         """Add one model call to the bill and tell it, with what the whole run has cost so far."""
