@@ -132,7 +132,8 @@ async def hire() -> Worker:
         status.setblocking(False)
         try:
             with theirs, report:
-                source.fork(theirs, report)
+                if not source.fork(theirs, report, wait=False):  # it has its hands full: wait, but not on the loop
+                    await in_thread(source.fork, theirs, report)
             pid, pidfd = await _introduction(status)
         except BaseException as error:
             mine.close()

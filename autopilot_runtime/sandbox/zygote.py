@@ -58,12 +58,25 @@ class Zygote:
             self._end()
             raise SandboxUnavailable(f"The control-block worker could not confine itself: {hello.get('why')}.")
         self._control.settimeout(_REQUEST_SECONDS)
+        self._eager = self._control.dup()  # the same socket, for who cannot wait
+        self._eager.setblocking(False)
         return int(hello["size"])
 
-    def fork(self, channel: socket.socket, status: socket.socket) -> None:
-        """Ask for a worker that talks over `channel` and is reported on `status`. Raises OSError when it is dead."""
-        with self._lock:
-            socket.send_fds(self._control, [b"fork"], [channel.fileno(), status.fileno()])
+    def fork(self, channel: socket.socket, status: socket.socket, *, wait: bool = True) -> bool:
+        """Ask for a worker that talks over `channel` and is reported on `status`. Raises OSError when it is dead.
+
+        Without `wait`: whether it could be asked at once.
+        """
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
+            asked = self._control if wait else self._eager
+            socket.send_fds(asked, [b"fork"], [channel.fileno(), status.fileno()])
+        except BlockingIOError:
+            return False
+        finally:
+            self._lock.release()
+        return True
 
     @property
     def pid(self) -> int:
@@ -76,6 +89,7 @@ class Zygote:
 
     def close(self) -> None:
         """End it, and with it every worker. In a forked child: only let go of the copies."""
+        self._eager.close()
         self._control.close()
         if self.host == os.getpid():
             self._end()
