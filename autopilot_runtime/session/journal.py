@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import weakref
 import zlib
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ else:
 
 # Beyond any content: a Windows lock is mandatory for the bytes it covers, and readers must not be shut out.
 _LOCKED_BYTE = 2**31 - 2
+_PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +165,27 @@ def _open_locked(path: Path) -> int:
 
 
 def _lock(fd: int, path: Path) -> None:
+    """Lock it, or say who has it. A process that is killed may leave a child for a moment, and with it the lock."""
+    until = time.monotonic() + _PATIENCE
+    while not _is_locked(fd):
+        if time.monotonic() > until:
+            raise SessionConflict(
+                f"Somebody else is writing to this session ({path} is locked). Nothing was written. "
+                "Wait until the other run ends, or use another session_id."
+            )
+        time.sleep(0.02)
+
+
+def _is_locked(fd: int) -> bool:
     try:
         if sys.platform == "win32":
             os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise SessionConflict(
-            f"Somebody else is writing to this session ({path} is locked). Nothing was written. "
-            "Wait until the other run ends, or use another session_id."
-        ) from error
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _is_still(path: Path, fd: int) -> bool:
