@@ -54,20 +54,20 @@ class Keeper:
 
     async def save(self, messages: Sequence[Message], *, extra: Mapping[str, Any] | None = None) -> None:
         """A run has ended: put everything together, and let go of the session."""
+        whole = list(messages)
+
+        def plain() -> list[dict[str, Any]]:  # as dicts only when, and on the thread on which, they are written
+            return [one.to_dict() for one in whole]
+
         finish = getattr(self.store, "finish", None)
-        if finish is not None:  # all of it was appended: there is nothing to write again
-            await self._whole(finish, extra=extra)
+        if finish is not None:  # all of it was appended: there may be nothing to write again
+            await self._whole(finish, extra=extra, messages=plain)
             return
         if extra and not self._saves_extra:
             await self.append([], extra=extra)
             extra = None
-        whole = list(messages)
         given: dict[str, Any] = {"extra": extra} if extra else {}
-
-        def save() -> Any:  # as dicts only here: on the thread that writes them
-            return self.store.save([one.to_dict() for one in whole], **given)
-
-        await self._whole(save)
+        await self._whole(lambda: self.store.save(plain(), **given))
 
     def put(self, extra: Mapping[str, Any], *, let_go: bool) -> Awaitable[None] | None:
         """Keep state from any thread. Kept when this returns, or when what it gives back was awaited.

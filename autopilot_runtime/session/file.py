@@ -22,6 +22,9 @@ from autopilot_runtime.session.name import file_stem, old_file_name
 from autopilot_runtime.session.record import VERSION, Record, as_messages, encode, family, merged
 from autopilot_runtime.session.stored import Mark, document, joined, listed, mark_of, metadata
 
+_LONG = 4_000_000  # bytes of a document that is not written anew after every run
+_SHARE = 8  # but when the journal is an eighth of it
+
 
 class FileSession:
     """The session `session_id` in a folder (default `~/.autopilot/sessions`). Reading never locks; one writes.
@@ -208,6 +211,21 @@ class FileSession:
             self._known = replace(record, messages=[])
             self._journal.remove()
             self._journal = None
+
+    def finish(self, *, extra: Mapping[str, Any] | None = None, messages: Callable[[], list[dict[str, Any]]]) -> None:
+        """In place of `save`, when all of `messages` was appended. Stops being the writer.
+
+        A long document is not written anew for a few new lines: they stay in the journal until there are more.
+        """
+        with self._guard, _told(self.path):
+            self.acquire()
+            assert self._journal is not None
+            written = self._mark[2] if self._mark is not None else 0
+            if written < _LONG or self._journal.size * _SHARE >= written:
+                self.save(messages(), extra=extra)
+                return
+            self.append([], extra=extra)
+            self.close()
 
     def _keep_older(self, known: Record) -> None:
         if self._mark is not None and known.version < VERSION:

@@ -103,7 +103,7 @@ class DatabaseSession:
         with self._guard:
             self._finish(self._store.save(messages, extra=extra))
 
-    def finish(self, *, extra: Mapping[str, Any] | None = None) -> None:
+    def finish(self, *, extra: Mapping[str, Any] | None = None, messages: object = None) -> None:
         """In place of `save`, when everything was appended: costs what is new. Stops being the writer."""
         with self._guard:
             self._finish(self._store.finish(extra=extra))
@@ -223,7 +223,7 @@ class AsyncDatabaseSession:
             await (await self._prepared()).save(messages, extra=extra)
             self._messages = as_messages(messages)
 
-    async def finish(self, *, extra: Mapping[str, Any] | None = None) -> None:
+    async def finish(self, *, extra: Mapping[str, Any] | None = None, messages: object = None) -> None:
         """In place of `save`, when everything was appended: costs what is new. Stops being the writer."""
         async with self._guard:
             await (await self._prepared()).finish(extra=extra)

@@ -63,12 +63,14 @@ def joined(stored: Record | None, steps: Steps | None, place: Path) -> Record | 
 
 
 def metadata(path: Path, steps: Steps | None) -> dict[str, Any] | None:
-    """The summary; without a journal it costs one line of the document."""
-    if steps is None:
+    """The summary; it costs the journal and one line of the document."""
+    if path.exists():
         with path.open("rb") as file:
             head = head_summary(file.readline(100_000))
-        if head is not None:
+        if head is not None and steps is None:
             return head[0]
+        if head is not None and steps is not None and steps.base == head[1]:
+            return {**head[0], "messages": head[0]["messages"] + len(steps.messages), "updated_at": steps.updated_at}
     stored, _ = document(path)
     whole = joined(stored, steps, path)
     return summary(whole) if whole is not None else None

@@ -505,3 +505,25 @@ def test_sessions_are_made_by_the_name_of_their_backend(tmp_path: Path) -> None:
     assert (tmp_path / "new").is_dir()
     with pytest.raises(SetupError, match="Did you mean 'memory'"):
         create_session("memroy")
+
+
+def test_a_long_document_is_not_written_anew_for_a_few_lines(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "x" * 5_000, "kind": "note", "task": 1}] * 1_000
+    session = FileSession("long", "agent", tmp_path)
+    session.append(messages)
+    session.finish(extra={"run": 1}, messages=lambda: messages)
+    before = session.path.stat().st_ino
+    assert not session.journal_path.exists()
+    session.append([REPLY], extra={"run": 2})
+    session.finish(extra={"run": 3}, messages=lambda: [*messages, REPLY])
+    assert session.path.stat().st_ino == before
+    other = FileSession("long", "agent", tmp_path)
+    assert other.load() == [*messages, REPLY]
+    assert other.extra() == {"run": 3}
+    [listed] = other.list_sessions()
+    assert listed["messages"] == 1_001
+    assert listed == other.metadata()
+    other.append(messages[:200])
+    other.finish(messages=lambda: [*messages, REPLY, *messages[:200]])
+    assert other.path.stat().st_ino != before
+    assert not other.journal_path.exists()
