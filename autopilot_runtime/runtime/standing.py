@@ -16,7 +16,7 @@ RUNNING = "running"
 RESUMABLE = frozenset({RUNNING, "suspended", "failed", "aborted", "max_steps", "budget"})
 # Of these, resuming is meant to give it more: the others go on with what they had left.
 _REFILLED = frozenset({"max_steps", "budget"})
-_USAGE = {field.name for field in dataclasses.fields(Usage)}
+_USAGE = tuple(field.name for field in dataclasses.fields(Usage))
 
 
 def standing(run: Run, ending: Ending | None = None) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def standing(run: Run, ending: Ending | None = None) -> dict[str, Any]:
         "task": run.task,
         "status": ending.status if ending else RUNNING,
         "step": run.step,
-        "usage": dataclasses.asdict(run.usage),
-        "newest": dataclasses.asdict(run.newest),
+        "usage": _plain(run.usage),
+        "newest": _plain(run.newest),
         "spent_usd": run.purse.spent.usd,
         "tokens": run.purse.spent.tokens,
         "seconds": round(run.elapsed, 3),
@@ -70,6 +70,10 @@ def session_totals(state: Mapping[str, Any]) -> dict[str, float]:
         "tokens": float(before.get("tokens") or 0) + float(state.get("tokens") or 0),
         "seconds": float(before.get("seconds") or 0) + float(state.get("seconds") or 0),
     }
+
+
+def _plain(usage: Usage) -> dict[str, Any]:
+    return {name: getattr(usage, name) for name in _USAGE}  # `asdict` takes ten times as long, at every step
 
 
 def _usage(value: Any) -> Usage:

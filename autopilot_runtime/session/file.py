@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import threading
 import time
@@ -19,7 +18,7 @@ from autopilot_runtime.session import journal as journals
 from autopilot_runtime.session.fork import already, cut, foreign, fork_id, kept, nested_id
 from autopilot_runtime.session.journal import Journal
 from autopilot_runtime.session.name import file_stem, old_file_name
-from autopilot_runtime.session.record import VERSION, Record, as_messages, encode, family, merged
+from autopilot_runtime.session.record import VERSION, Record, as_messages, copied, encode, family, merged, update
 from autopilot_runtime.session.stored import Mark, document, joined, listed, mark_of, metadata
 
 _LONG = 4_000_000  # bytes of a document that is not written anew after every run
@@ -69,7 +68,8 @@ class FileSession:
     def extra(self) -> dict[str, Any]:
         """The runtime's own state, as a copy."""
         with self._guard, _told(self.path):
-            return copy.deepcopy((self._known or self._read()).extra)
+            extra: dict[str, Any] = copied((self._known or self._read()).extra)
+            return extra
 
     def exists(self) -> bool:
         """Whether anything of this session is on disk."""
@@ -176,11 +176,7 @@ class FileSession:
             self._journal.add(*entries, durable=durable)
             self._steps_size = self._journal.size
             # In place, so that a step costs what is new, however much there is already.
-            for key, value in (extra or {}).items():
-                if value is None:
-                    self._known.extra.pop(key, None)
-                else:
-                    self._known.extra[key] = copy.deepcopy(value)
+            update(self._known.extra, extra)
             self._known = replace(self._known, created_at=self._known.created_at or now, updated_at=now)
 
     def save(self, messages: list[dict[str, Any]], *, extra: Mapping[str, Any] | None = None) -> None:
@@ -197,7 +193,7 @@ class FileSession:
                 created_at=known.created_at or now,
                 updated_at=now,
                 messages=as_messages(messages),
-                extra=merged(known.extra, copy.deepcopy(dict(extra or {}))),
+                extra=merged(known.extra, copied(dict(extra or {}))),
                 revision=new_id("r"),
                 previous=known.revision,
                 version=VERSION,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from autopilot_runtime.session.fork import already, cut, foreign, fork_id, kept, nested_id
-from autopilot_runtime.session.record import as_messages, family, merged
+from autopilot_runtime.session.record import as_messages, copied, family, update
 
 
 class InMemorySession:
@@ -60,14 +59,15 @@ class InMemorySession:
             self._touch(extra)
 
     def _touch(self, extra: Mapping[str, Any] | None) -> None:
-        self._extra = merged(self._extra, copy.deepcopy(dict(extra or {})))
+        update(self._extra, extra)
         self._updated = self._clock()
         self._created = self._updated if self._created is None else self._created
 
     def extra(self) -> dict[str, Any]:
         """The runtime's own state, as a copy."""
         with self._lock:
-            return copy.deepcopy(self._extra)
+            copy: dict[str, Any] = copied(self._extra)
+            return copy
 
     def reset(self) -> None:
         """Forget everything, also what is nested in it."""

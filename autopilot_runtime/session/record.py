@@ -111,6 +111,24 @@ def merged(extra: Mapping[str, Any], new: Mapping[str, Any] | None) -> dict[str,
     return {key: value for key, value in both.items() if value is not None}
 
 
+def update(extra: dict[str, Any], new: Mapping[str, Any] | None) -> None:
+    """The same in place: costs what is new, however much there is."""
+    for key, value in (new or {}).items():
+        if value is None:
+            extra.pop(key, None)
+        else:
+            extra[key] = copied(value)
+
+
+def copied(value: Any) -> Any:
+    """A copy of JSON data that shares nothing which can be changed."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [copied(item) for item in value]
+    return value
+
+
 def to_json(value: Any, *, what: str) -> bytes:
     """JSON as UTF-8; lone surrogates are kept as escapes. What JSON cannot hold is refused by name."""
     try:
