@@ -66,4 +66,4 @@ def test_the_clock_that_runs_out_first_counts() -> None:
     run = Purse(seconds=30, elapsed=lambda: 5.0, above=(session,))
     assert run.seconds_left() == 5
     assert run.tightest_clock().what == "per_session.timeout_s"
-    assert run.line(spent=None) == "cost: 95 of 100 s (5 left)"
+    assert run.line(spent=None, coming=Amount()) == "cost: 95 of 100 s (5 left)"
