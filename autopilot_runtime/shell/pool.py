@@ -182,9 +182,7 @@ class TerminalPool:
         if old is None and session_id != MAIN and not new_terminal:
             raise ToolError(f"There is no terminal {session_id!r}. {self._known()} To open it: new_terminal=True.")
         if old is None:
-            left = self._left.pop(session_id, self.work_dir)
-            fresh = await self._open(session_id, left, shell or self._shell)
-            return fresh, _FRESH.format(cwd=fresh.cwd) if left != self.work_dir else ""
+            return await self._first(session_id, shell or self._shell)
         if old.alive:
             if shell not in (None, old.shell):
                 raise ToolError(
@@ -200,6 +198,12 @@ class TerminalPool:
         if fresh.cwd != old.cwd:
             note = f"the shell had ended and its folder {old.cwd} is gone; this is a fresh one in {fresh.cwd}"
         return fresh, note
+
+    async def _first(self, session_id: str, shell: str | None) -> tuple[Terminal, str]:
+        """A terminal that is new to this pool, where an earlier process may have left it."""
+        left = self._left.pop(session_id, self.work_dir)
+        fresh = await self._open(session_id, left, shell)
+        return fresh, _FRESH.format(cwd=fresh.cwd) if left != self.work_dir else ""
 
     async def _open(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
         self._check_can_open(session_id)

@@ -153,6 +153,9 @@ def test_five_tasks_fit_a_small_window_by_archiving_and_a_summary(tmp_path: Path
         for task in (story.source / "task.txt").read_text().split("\n--- task ---\n"):
             assert runtime.run(task)
     assert next(replies, None) is None
+    told = [one.messages[-1].content for one in model.calls]
+    assert any("archive finished tasks you no longer need" in text for text in told)
+    assert sum("older messages are summed up before you read this" in text for text in told) == 1
     [asked_once] = asked
     assert asked_once.splitlines()[-1].endswith("Now write the memory of it. ---")
     first = model.calls[4].messages[0].content  # the step after task 1 was put away
