@@ -61,12 +61,22 @@ def _paired(position: Any, summary: Any, task: Any) -> dict[int, str]:
     return dict(zip(numbers, texts, strict=True))
 
 
-@tool(label="Revealing task {position}", effect="read")
-async def reveal_context(ctx: ToolContext, position: int) -> ToolResult:
-    """Bring an archived task back: from the next step on you see all its messages again."""
-    taken = await ctx.memory.reveal(position)
-    text = f"Task {position}: shown in full from the next step on, about {taken:,} tokens more."
-    return ToolResult({"revealed": position, "tokens": taken}, text)
+def _revealing(arguments: Mapping[str, Any]) -> str:
+    return f"Revealing task {arguments['task'] if arguments['position'] is None else arguments['position']}"
+
+
+@tool(label=_revealing, effect="read")
+async def reveal_context(ctx: ToolContext, position: int | None = None, task: int | None = None) -> ToolResult:
+    """Bring a task back that is archived or in the global summary: from the next step on you see all its messages.
+
+    `task` is the number in [Task n] (`position` is another name for it).
+    """
+    number = task if position is None else position
+    if number is None or None not in (position, task):
+        raise ToolError("Name one task: reveal_context(task=3), or position=3 instead.")
+    taken = await ctx.memory.reveal(number)
+    text = f"Task {number}: shown in full from the next step on, about {taken:,} tokens more."
+    return ToolResult({"revealed": number, "tokens": taken}, text)
 
 
 @tool(label="Listing archived tasks", effect="read")

@@ -22,6 +22,7 @@ from autopilot_runtime.runtime.sight import kept_parts, without_status
 
 _GOAL = 0.6  # of the limit: what is left after it was made shorter, so that this does not happen at every step
 _WORTH = 0.05  # of the window: less than this is not worth a model call of its own
+_LAST_WORD = "--- end of this part; what comes after it stays in sight. Now write the memory of it. ---"
 _THINKING_ROOM = 2_000  # models that think count their thoughts as output
 
 
@@ -164,7 +165,9 @@ def _warn_of_the_largest(run: Run, parts: Parts) -> None:
 async def _by_model(run: Run, parts: Parts, plan: Plan) -> str:
     """The model's own summary; empty, with a warning, when there is none to be had."""
     texts = [replace(one, content=without_status(one, parts.tag)) for one in plan.sight]
-    asked = Message("user", transcript(texts, chars=plan.room), "note", run.task)
+    # The newest of them may be a request: what is wanted here has to be the last word.
+    text = f"{transcript(texts, chars=plan.room)}\n{_LAST_WORD}"
+    asked = Message("user", text, "note", run.task)
     newest = run.newest
     try:
         run.check_budget(calls=2)  # this one, and the one it is made for

@@ -86,7 +86,8 @@ class Desk:
             return Outcome(error=str(error), error_type="ReplayError", fatal=True)
         tool = self._registry.get(call.tool)
         recorded = await self._recorded(known, call) if known is not None else None
-        if recorded is not None:
+        if known is not None and recorded is not None:
+            self._run.recalls(known.wrote, recorded.value, named_terminal(call))
             self._pass_over(tool, call)
             return recorded
         if tool is None:
@@ -267,12 +268,18 @@ class Desk:
             on_emit=self.emit,
             on_event=lambda kind, data: _ignored(scope.emit(kind, **scope.stream.redactor.mask_value(data))),
             on_ask=lambda question: self._asks(question, scope, call),
-            open_terminals=self._terminals,
+            open_terminals=self._open_terminals,
             memory=self._memory,
             before_program=nothing_to_do if tool.effect == "read" else self._run.before_program,
             agents=tool.agents,
             run_agent=lambda *given: self._delegates(tool, scope, call, *given),
         )
+
+    def _open_terminals(self) -> TerminalPool:
+        pool = self._terminals()
+        pool.recall(self._run.folders)
+        self._run.folders.clear()
+        return pool
 
     def emit(self, text: str) -> None:
         """Add text to what the call at work shows."""
@@ -280,8 +287,14 @@ class Desk:
 
     @property
     def unused(self) -> list[str]:
-        """A name for each payload block that no call has taken."""
-        return [p.filename or f"block {n}" for n, p in enumerate(self._payloads.left, 1)]
+        """A name for each payload block that no call has taken; a number counts all of the reply, from 1."""
+        left, given = self._payloads.left, len(self._given)
+        return [p.filename or f"block {n} of {given}" for n, p in enumerate(left, given - len(left) + 1)]
+
+
+def named_terminal(call: Call) -> Any:
+    """The terminal that a call of a shell tool names."""
+    return call.kwargs.get("session_id", call.args[0] if call.args else None)
 
 
 def _failed(error: Exception) -> Outcome:

@@ -112,6 +112,7 @@ class Known:
     outcome: Outcome
     settled: bool = False
     write: Mapping[str, Any] | None = None
+    wrote: str = ""  # the file it changed
 
 
 class Book:
@@ -142,7 +143,7 @@ class Book:
             return None
         outcome, write = entry.get("outcome"), entry.get("write")
         if outcome is not None:
-            return Known(_outcome(outcome), settled=True)
+            return Known(_outcome(outcome), settled=True, wrote=str(entry.get("wrote") or ""))
         return Known(Outcome(error=UNKNOWN.format(call=called)), write=write)
 
     async def intend(self, call: Call, *, write: Mapping[str, Any] | None = None) -> None:
@@ -157,6 +158,9 @@ class Book:
     async def settle(self, call: Call, outcome: Outcome, *, now: bool) -> None:
         """Note what this call gave; `now`: kept when this returns, else with whatever is kept next."""
         entry = {**self._entry(call), "outcome": self._ledger.masked(_packed(outcome))}
+        begun = (self._ledger.entry(self._key(call.index)) or {}).get("write")
+        if begun and outcome.error is None:
+            entry["wrote"] = begun["shown"]
         self._ledger.note(self._key(call.index), entry)
         if now:
             await self._ledger.flush()

@@ -50,10 +50,11 @@ class Memory:
         if self.history.unread is not None:
             run.scope.emit(EventType.WARNING, message=_UNREAD)
 
-    def hint(self, run: Run) -> str:
-        """What the status block says when the window fills up; nothing when there is nothing to put away."""
-        meter = self.history.meter
-        if meter.percent < HINT_PERCENT or meter.used > self.limit or "archive_context" not in self._registry:
+    def hint(self, run: Run, *, used: int) -> str:
+        """What the status block says when the window fills up: `used` tokens, with the message it stands in."""
+        if used > self.limit:  # the figure is read when that has happened already
+            return "older messages are summed up before you read this, as far as they can be"
+        if used * 100 < HINT_PERCENT * self.history.meter.window or "archive_context" not in self._registry:
             return ""
         tasks = can_archive(self.history.messages, self.history.view.state, current=run.task)
         if not tasks:
@@ -150,8 +151,8 @@ class TaskMemory:
         more = meter.tokens(self._history.view.hidden_raw(task))
         if meter.used + more > self._memory.limit:
             raise ToolError(
-                f"Task {task} has about {more:,} tokens, and {meter.used:,} of {self._memory.limit:,} are in use: it "
-                "does not fit. Archive other tasks first."
+                f"Task {task} has about {more:,} tokens, and {meter.used:,} are in use; above {self._memory.limit:,} "
+                "older messages are summed up, so it does not fit. Archive other tasks first."
             )
         return -await self._memory.put(self._run, state, f"revealed: {task}")
 

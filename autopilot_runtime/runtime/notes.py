@@ -20,6 +20,7 @@ from autopilot_runtime.core.protocols import BlockResult, Failure, Item
 QUOTED = "(quoted) "
 GONE = "(tag removed)"
 MOST_RECEIPTS = 3
+MOST_TOLD = 4  # replies: a budget that lasts for more says nothing about it
 _NOTHING = "Nothing of this block ran."
 
 _GAP = r"[\s_-]*"
@@ -241,8 +242,12 @@ def budget_line(
     usd: tuple[float, float | None] | None = None,
     tokens: tuple[int, int] | None = None,
     seconds: tuple[float, float] | None = None,
+    replies: int | None = None,
 ) -> str:
-    """`budget: $0.12 of $0.50 · 12,000 of 50,000 tokens · 40 of 600 s`: each as (used, limit); "" without any."""
+    """`cost: $0.12 of $0.50 · 12,000 of 50,000 tokens · 40 of 600 s`: each as (used, limit); "" without any.
+
+    `replies` is for how many more it will last: every reply pays for the whole conversation, which a model forgets.
+    """
     parts = []
     if usd is not None:
         spent, limit = usd
@@ -253,7 +258,15 @@ def budget_line(
     if seconds is not None:
         gone, until = seconds
         parts.append(f"{gone:.0f} of {until:.0f} s ({max(0.0, until - gone):.0f} left)")
-    return f"cost: {' · '.join(parts)}" if parts else ""
+    return f"cost: {' · '.join(parts)}{_lasts(replies)}" if parts else ""
+
+
+def _lasts(replies: int | None) -> str:
+    if replies is None or replies > MOST_TOLD:
+        return ""
+    if replies > 1:
+        return f"; enough for about {replies} more replies: finish what matters most"
+    return "; enough for this reply only: complete now, with what is done and what is not"
 
 
 def _joined(parts: Sequence[str], status: str) -> str:

@@ -103,8 +103,8 @@ class Parts:
             cwd=self.work_dir,
             terminals=self.terminals(),
             tokens=(used, meter.window),
-            hint=self.memory.hint(run),
-            budget=run.purse.line(spent=run.usage.cost_usd),
+            hint=self.memory.hint(run, used=used),
+            budget=run.budget_line(context=used),
         )
 
     async def resume_note(self, run: Run) -> None:
@@ -117,7 +117,8 @@ class Parts:
         """What a run that goes on in another process has lost."""
         lost = run.elsewhere and "execute" in self.registry
         return (
-            " Its terminals are gone: they start anew in the workspace, and servers have to be started again." * lost
+            " The terminals it had before are gone, with their variables and jobs: new shells start in the same "
+            "folders, and servers have to be started again." * lost
         )
 
     async def take_reply(self, run: Run, heard: Heard) -> None:

@@ -130,8 +130,21 @@ class Purse:
         first = min(timed, key=lambda p: (p.seconds or 0.0) - p._elapsed())
         return BudgetSpent(f"{first._kind}timeout_s", first._elapsed(), first.seconds or 0.0)
 
-    def line(self, *, spent: float | None) -> str:
-        """What is used and what is left of the tightest limit of each kind, in one line; `spent`: of this run."""
+    def replies(self, coming: Amount) -> int | None:
+        """For how many more model calls like `coming` it will last; None where nothing limits that."""
+        lasting = []
+        for purse in self._all():
+            if purse.tokens is not None and coming.tokens:
+                lasting.append(int((purse.tokens - purse.spent.tokens) // coming.tokens))
+            if purse.usd is not None and coming.usd:
+                lasting.append(int((purse.usd - purse.spent.usd) / coming.usd))
+        return min(lasting, default=None)
+
+    def line(self, *, spent: float | None, coming: Amount) -> str:
+        """What is used and what is left of the tightest limit of each kind, in one line.
+
+        `spent`: of this run, where nothing limits it. `coming`: the next model call.
+        """
         purses = self._all()
         usd = min(((p.usd - p.spent.usd, p) for p in purses if p.usd is not None), key=_first, default=None)
         tokens = min(
@@ -145,6 +158,7 @@ class Purse:
             usd=dollars,
             tokens=(tokens[1].spent.tokens, tokens[1].tokens or 0) if tokens else None,
             seconds=(clock[1]._elapsed(), clock[1].seconds or 0.0) if clock else None,
+            replies=self.replies(coming),
         )
 
     def _all(self) -> list[Purse]:

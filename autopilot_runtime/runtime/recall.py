@@ -8,6 +8,7 @@ from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import NOTHING_USED, BlockResult, Call, Failure, Outcome, Stopped
+from autopilot_runtime.runtime.desk import named_terminal
 from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.ledger import Book
 from autopilot_runtime.runtime.parts import Parts
@@ -42,14 +43,14 @@ async def rebuild(run: Run, parts: Parts) -> None:
         reply, book = _parsed(message), parts.ledger.block(seq)
         if reply.control is None:
             continue
-        result = await _again(reply, book, parts)
+        result = await _again(run, reply, book, parts)
         if result.failure is not None and (result.failure.kind == "stopped" or DIVERGED in result.failure.text):
             text = f"Variables of earlier blocks of this run are lost: {result.failure.text}"
             run.scope.emit(EventType.WARNING, message=text)
             return
 
 
-async def _again(reply: Reply, book: Book, parts: Parts) -> BlockResult:
+async def _again(run: Run, reply: Reply, book: Book, parts: Parts) -> BlockResult:
     assert reply.control is not None
 
     async def recorded(call: Call) -> Outcome:
@@ -57,9 +58,10 @@ async def _again(reply: Reply, book: Book, parts: Parts) -> BlockResult:
             known = book.known(call)
         except ReplayError as error:
             return Outcome(error=str(error), fatal=True)
-        return (
-            known.outcome if known else Outcome(error="a block made a call that it had not made before.", fatal=True)
-        )
+        if known is None:
+            return Outcome(error="a block made a call that it had not made before.", fatal=True)
+        run.recalls(known.wrote, known.outcome.value, named_terminal(call))
+        return known.outcome
 
     try:
         return await parts.sandbox.run(

@@ -24,9 +24,9 @@ class Suspended(AutopilotError):
     """The run ends here until these requests are answered."""
 
     def __init__(self, requests: tuple[str, ...]) -> None:
-        named = ", ".join(requests)
+        self.requests = tuple(dict.fromkeys(requests))
+        named = ", ".join(self.requests)
         super().__init__(f"The run waits for an answer to {named}: answer() it, then resume().")
-        self.requests = requests
 
 
 class Requests:

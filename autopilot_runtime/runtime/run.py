@@ -59,6 +59,7 @@ class Run:
     session_purse: Purse | None = None
     before: dict[str, float] = field(default_factory=dict)  # what earlier runs of the session have used
     resumed_from: str = ""  # how it had ended when it was taken up again; "running" when it was interrupted
+    folders: dict[str, str] = field(default_factory=dict)  # where terminals of an earlier process stood
     elsewhere: bool = False  # it was begun in another process: terminals and connections of it are gone
 
     def __post_init__(self) -> None:
@@ -135,6 +136,13 @@ class Run:
         priced = self.price(coming) if coming.cost_source == "price_table" else None
         return coming.cost_usd if priced is None else priced
 
+    def budget_line(self, *, context: int) -> str:
+        """What is spent and what is left; `context` is the size of the conversation that is sent next, in tokens."""
+        coming = self._coming()
+        if self.newest.calls:
+            coming = Amount(coming.usd, max(coming.tokens, context))
+        return self.purse.line(spent=self.usage.cost_usd, coming=coming)
+
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
@@ -210,6 +218,13 @@ class Run:
         self.files_changed[path] = None
         if self.caller is not None:
             self.caller.changed(path)
+
+    def recalls(self, wrote: str, value: Any, session_id: Any) -> None:
+        """A recorded outcome was given back: a file it had changed, and the folder its terminal stood in."""
+        if wrote:
+            self.changed(wrote)
+        if isinstance(value, dict) and isinstance(value.get("cwd"), str) and isinstance(session_id, str):
+            self.folders[session_id] = value["cwd"]
 
     def tell_end(self, ending: Ending) -> None:
         """The last event of every run."""

@@ -24,15 +24,16 @@ class Sight:
     def archived(self, number: int, one: Archived, count: int) -> str:
         """In place of an archived task. Who wrote it and for what stays with it: it is a record, not an order."""
         tag = self._tag()
-        by = f" in task {one.by}" if one.by else ""
-        about = f"(summary that the agent wrote{by}, for {count} messages; reveal_context({number}) shows them again)"
+        by = f", written in task {one.by}," if one.by else ""
+        about = f"(your summary{by} of its {count} messages; reveal_context({number}) shows them again)"
         return f"[ARCHIVED TASK {number}] {tag}\n{about}\n{defuse(one.summary, tag)}"
 
     def summary(self, one: Summary, kept: Sequence[str]) -> str:
         """In place of the oldest messages; what is kept of them follows word for word."""
         tag = self._tag()
         by = "by the model" if one.by_model else "by the runtime, without a model"
-        parts = [f"[GLOBAL SUMMARY] {tag}\n(of the first {one.upto} messages, made {by})\n{defuse(one.text, tag)}"]
+        about = f"(of the first {one.upto} messages, made {by}; reveal_context(n) shows task n of them again)"
+        parts = [f"[GLOBAL SUMMARY] {tag}\n{about}\n{defuse(one.text, tag)}"]
         if one.questions:
             asked = "\n".join(f"- (task {task}) {inline(text, tag, 500)}" for task, text in one.questions)
             parts[0] += f"\nAsked, and not answered yet:\n{asked}"

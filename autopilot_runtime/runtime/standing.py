@@ -52,7 +52,8 @@ def take_up(run: Run, state: Mapping[str, Any]) -> None:
     """Go on where the run stood. One that had used up what it may gets as much again."""
     run.resumed_from = status_of(state)
     run.elsewhere = state.get("process") != PROCESS
-    run.files_changed = dict.fromkeys(str(path) for path in state.get("files") or ())
+    for path in state.get("files") or ():
+        run.changed(str(path))
     run.newest = _usage(state.get("newest"))
     if run.resumed_from in _REFILLED:
         run.usage = _usage(state.get("usage"))

@@ -25,6 +25,7 @@ from autopilot_runtime.shell.tree import kill_tree
 
 MAIN = "main"
 _MOST_TERMINALS = 128
+_FRESH = "the terminal of before is gone, with its variables and jobs; this is a fresh one in {cwd}"
 
 
 class TerminalPool:
@@ -50,6 +51,7 @@ class TerminalPool:
         self._size = size
         self._most = most
         self._terminals: dict[str, Terminal] = {}
+        self._left: dict[str, str] = {}  # folders of terminals that an earlier process had, by name
         self._count = 0
         self._run_dir: Path | None = None
         self._guard: Guard | None = None
@@ -136,6 +138,10 @@ class TerminalPool:
         terminal = self._terminals.get(session_id)
         return terminal.state().command if terminal is not None and terminal.running else None
 
+    def recall(self, folders: Mapping[str, str]) -> None:
+        """An earlier process left terminals in these folders: what is typed next counts on being there."""
+        self._left.update(folders)
+
     def kill(self) -> None:
         """End every terminal in which a command runs, now, without waiting (abort). Idle ones keep their state."""
         for terminal in self._terminals.values():
@@ -176,7 +182,7 @@ class TerminalPool:
         if old is None and session_id != MAIN and not new_terminal:
             raise ToolError(f"There is no terminal {session_id!r}. {self._known()} To open it: new_terminal=True.")
         if old is None:
-            return await self._open(session_id, self.work_dir, shell or self._shell), ""
+            return await self._first(session_id, shell or self._shell)
         if old.alive:
             if shell not in (None, old.shell):
                 raise ToolError(
@@ -192,6 +198,12 @@ class TerminalPool:
         if fresh.cwd != old.cwd:
             note = f"the shell had ended and its folder {old.cwd} is gone; this is a fresh one in {fresh.cwd}"
         return fresh, note
+
+    async def _first(self, session_id: str, shell: str | None) -> tuple[Terminal, str]:
+        """A terminal that is new to this pool, where an earlier process may have left it."""
+        left = self._left.pop(session_id, self.work_dir)
+        fresh = await self._open(session_id, left, shell)
+        return fresh, _FRESH.format(cwd=fresh.cwd) if left != self.work_dir else ""
 
     async def _open(self, session_id: str, cwd: str, shell: str | None) -> Terminal:
         self._check_can_open(session_id)

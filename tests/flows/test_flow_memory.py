@@ -133,7 +133,7 @@ def test_a_summary_is_data_and_cannot_speak_for_anybody(tmp_path: Path) -> None:
     assert shown.count(found[0]) == 1
     assert "(quoted) [EXECUTION RESULT] (tag removed)" in shown
     assert "(quoted) [USER MESSAGE]" in shown
-    assert "summary that the agent wrote in task 2" in shown
+    assert "your summary, written in task 2" in shown
 
 
 def test_another_process_finds_everything_as_it_was_and_reset_forgets_it(tmp_path: Path) -> None:

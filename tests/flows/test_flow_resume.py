@@ -127,6 +127,38 @@ def test_an_answer_alone_is_kept_and_resume_goes_on(asking: House) -> None:
     assert "['red'] 1" in last_request(asking)
 
 
+def test_a_block_that_goes_on_finds_its_terminal_in_the_folder_it_was_in(asking: House) -> None:
+    """What is typed after an answer counts on the `cd` before the question, in this block or an earlier one."""
+    (asking.folder / "work" / "deep").mkdir(parents=True)
+    (asking.folder / "work" / "keep.txt").write_text("keep")
+    enter = act("execute('main', 'mkdir -p deep/er && cd deep && export KIND=prod')")
+    clear = "execute('main', 'cd er')\nask_user('Sure?')\nr = execute('main', 'pwd; rm -f *.txt')\nprint(r['output'])"
+    sections = {"tools": ["ask_user", "shell"]}
+    first = asking.runtime(enter, act(clear), sections=sections)
+    assert first.run("Clear it") is None
+    assert first.last is not None
+    assert str(first.last.error).count("q_") == 1  # one question waits, and it is named once
+    [request] = first.open_requests
+    second = asking.runtime(act("execute('main', 'pwd')"), finish("Cleared."))
+    assert second.answer(request["request_id"], "yes") == "Cleared."
+    assert "work/deep/er\n" in asking.model.calls[0].messages[-1].content
+    assert (asking.folder / "work" / "keep.txt").exists()
+    assert "work/deep/er\n" in last_request(asking)
+    assert "this is a fresh one" not in last_request(asking)
+
+
+def test_a_terminal_that_a_later_block_needs_stands_where_the_earlier_left_it(asking: House) -> None:
+    (asking.folder / "work" / "deep").mkdir(parents=True)
+    first = asking.runtime(
+        act("execute('main', 'cd deep')"), act("ask_user('Well?')"), sections={"tools": ["ask_user", "shell"]}
+    )
+    first.run("Go in, and ask")
+    second = asking.runtime(act("execute('main', 'pwd')"), finish("There."))
+    assert second.answer(first.open_requests[0]["request_id"], "yes") == "There."
+    assert "work/deep" in last_request(asking)
+    assert "the terminal of before is gone, with its variables and jobs" in last_request(asking)
+
+
 def test_resume_without_an_answer_asks_again_under_the_same_number(asking: House) -> None:
     first = asking.runtime(act(ASKING))
     first.run("Ask")
@@ -331,3 +363,32 @@ def dies_in(house: House, code: str, *payloads: str, at: Callable[[], bool]) -> 
 
     runtime.register_tool("mark", die, replace=True)
     runtime.run("Go")
+
+
+KILLED = """
+import os, sys
+from autopilot_runtime import Runtime, ScriptedProvider
+code = "write_file('a.txt')\\ndie()\\nwrite_file('b.txt')\\nwrite_file('c.txt')\\n"
+replies = ["```codepilot\\n" + code + "```\\n" + "```\\n1\\n```\\n" * 4]
+def die() -> None:
+    'Be killed.'
+    os._exit(9)
+runtime = Runtime(sys.argv[1], "file", "house", sys.argv[2], provider=ScriptedProvider(replies))
+runtime.register_tool("die", die)
+runtime.run("Go")
+"""
+
+
+def test_what_a_killed_run_had_written_is_among_its_files_and_payloads_keep_their_numbers(house: House) -> None:
+    command = [sys.executable, "-c", KILLED, str(house.file), str(house.folder / "sessions")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 9, done.stderr
+    second = house.runtime(finish("As far as it came."))
+    second.register_tool("die", lambda: None)
+    assert second.resume() == "As far as it came."
+    assert second.last is not None
+    assert second.last.files_changed == ("a.txt",)
+    told = last_request(house)
+    assert "outcome unknown: die()" in told
+    assert "not written: block 2 of 4, block 3 of 4, block 4 of 4." in told
+    assert "Calls whose outcome was recorded were not made again." in told

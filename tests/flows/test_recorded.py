@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from autopilot_runtime import EventType, Runtime, ScriptedProvider
 from autopilot_runtime.block.parser import parse_reply
 from autopilot_runtime.confine.choice import best
+from autopilot_runtime.core.message import Message
 
 RECORDED = Path(__file__).with_name("recorded")
 AGENT = """
@@ -26,16 +28,21 @@ agent:
 class Story:
     """One recorded conversation, lived again in a fresh folder."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, more: str = "") -> None:
         self.source, self.ws = RECORDED / name, folder / "ws"
         self.agent = folder / "agent.yaml"
-        self.agent.write_text(AGENT)
+        self.agent.write_text(AGENT + more)
         if (self.source / "before").is_dir():
             shutil.copytree(self.source / "before", self.ws)
 
+    @property
+    def replies(self) -> list[str]:
+        """What the model said, in order."""
+        return (self.source / "replies.txt").read_text().split("\n--- reply ---\n")
+
     def live(self) -> Runtime:
         """Run it to its end; every reply must have been used and none may have failed."""
-        replies = (self.source / "replies.txt").read_text().split("\n--- reply ---\n")
+        replies = self.replies
         model = ScriptedProvider(replies)
         with Runtime(self.agent, provider=model) as runtime:
             runtime.hooks.clear()
@@ -127,3 +134,68 @@ def test_a_service_is_mended_in_a_sandbox_that_keeps_the_rest_out_of_reach(
     assert sorted(path.name for path in home.iterdir()) == [".autopilot", ".ssh"]
     assert [path.name for path in (home / ".autopilot").iterdir()] == ["store"]
     assert "do_DELETE" in (story.ws / "app.py").read_text()
+
+
+def test_five_tasks_fit_a_small_window_by_archiving_and_a_summary(tmp_path: Path) -> None:
+    memory = "  memory: {max_context_tokens: 7000, global_summary_max_tokens: 400}\n"
+    story = Story("five_tasks_in_a_small_window", tmp_path, memory)
+    replies, asked = iter(story.replies), list[str]()
+
+    def reply(messages: Sequence[Message]) -> str:
+        if messages[-1].kind == "note":  # older conversation is to be summed up
+            asked.append(messages[-1].content)
+            return (story.source / "summary.txt").read_text()
+        return next(replies)
+
+    model = ScriptedProvider(reply)
+    with Runtime(story.agent, provider=model) as runtime:
+        runtime.hooks.clear()
+        for task in (story.source / "task.txt").read_text().split("\n--- task ---\n"):
+            assert runtime.run(task)
+    assert next(replies, None) is None
+    told = [one.messages[-1].content for one in model.calls]
+    assert any("archive finished tasks you no longer need" in text for text in told)
+    assert sum("older messages are summed up before you read this" in text for text in told) == 1
+    [asked_once] = asked
+    assert asked_once.splitlines()[-1].endswith("Now write the memory of it. ---")
+    first = model.calls[4].messages[0].content  # the step after task 1 was put away
+    assert first.startswith("[ARCHIVED TASK 1]") and "your summary, written in task 2" in first
+    shown = [message.content for message in model.calls[-1].messages]
+    assert shown[0].startswith("[GLOBAL SUMMARY]") and "[Task 2][USER INPUT]" in "".join(shown)
+    assert any(text.startswith("[ARCHIVED TASK 4]") for text in shown)
+    assert passes(story.ws)
+    assert (story.ws / "docs" / "guide.md").read_text().count("````") == 2
+
+
+def test_owners_are_asked_for_over_five_processes(tmp_path: Path) -> None:
+    rules = '  permissions: [{ask: "execute(git *)"}]\n'
+    story = Story("owners_over_five_processes", tmp_path, rules)
+    story.agent.write_text(story.agent.read_text().replace("max_steps: 12", "max_steps: 12, on_unanswered: suspend"))
+    subprocess.run(["git", "init", "-q"], cwd=story.ws, check=True)
+    spoken, heard = story.replies, list[str]()
+    answers = ["team red", "r&d", "ops/eu", "no: put the commit on a branch named owners first", "yes"]
+
+    def opened() -> Runtime:
+        """The session as another process opens it."""
+        model = ScriptedProvider(reply)
+        runtime = Runtime(story.agent, "file", "hosts", tmp_path / "sessions", provider=model)
+        runtime.hooks.clear()
+        return runtime
+
+    def reply(messages: Sequence[Message]) -> str:
+        heard.append(messages[-1].content)
+        return spoken[len(heard) - 1]
+
+    with opened() as runtime:
+        assert runtime.run((story.source / "task.txt").read_text()) is None
+    for answer in answers:
+        with opened() as runtime:
+            [request] = runtime.open_requests
+            summary = runtime.answer(request["request_id"], answer)
+    assert summary and len(heard) == len(spoken)
+    assert "put the commit on a branch named owners first" in heard[2]
+    assert "6. execute(" in heard[2]  # what took effect is listed, so that it is not done again
+    owners = {file.stem: file.read_text().splitlines()[0] for file in (story.ws / "hosts").iterdir()}
+    assert owners == {"alpha": "owner: team red", "beta": "owner: r&d", "gamma": "owner: ops/eu"}
+    head = subprocess.run(["git", "branch", "--show-current"], cwd=story.ws, capture_output=True, check=True)
+    assert head.stdout.strip() == b"owners"

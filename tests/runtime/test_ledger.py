@@ -142,3 +142,13 @@ async def test_a_message_is_kept_whole_when_its_task_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await work
     assert [message["content"] for message in session.load()] == ["hello"]
+
+
+async def test_a_write_that_is_known_names_its_file(session: InMemorySession) -> None:
+    write = {"path": "a.txt", "shown": "a.txt"}
+    mine = ledger(session).block(7)
+    for index, outcome in enumerate((Outcome("wrote a.txt"), Outcome(error="it was not written"))):
+        await mine.intend(call(index), write=write)
+        await mine.settle(call(index), outcome, now=True)
+    known = [ledger(session).block(7).known(call(index)) for index in (0, 1)]
+    assert [one.wrote for one in known if one] == ["a.txt", ""]

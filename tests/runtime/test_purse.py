@@ -66,4 +66,24 @@ def test_the_clock_that_runs_out_first_counts() -> None:
     run = Purse(seconds=30, elapsed=lambda: 5.0, above=(session,))
     assert run.seconds_left() == 5
     assert run.tightest_clock().what == "per_session.timeout_s"
-    assert run.line(spent=None) == "cost: 95 of 100 s (5 left)"
+    assert run.line(spent=None, coming=Amount()) == "cost: 95 of 100 s (5 left)"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "usd", "told"),
+    [
+        (22_000, None, "(11,500 left); enough for about 2 more replies: finish what matters most"),
+        (18_000, None, "(7,500 left); enough for this reply only: complete now"),
+        (10_500, 0.9, "(0 left); enough for this reply only: complete now"),
+        (90_000, 0.7, "(79,500 left); enough for about 3 more replies"),
+        (90_000, 0.9, "(79,500 left)"),
+    ],
+)
+def test_the_line_says_for_how_many_replies_it_lasts_when_these_are_few(
+    tokens: int, usd: float | None, told: str
+) -> None:
+    run = Purse(tokens=tokens, above=(Purse(usd=usd),) if usd else ())
+    run.spend(Amount(0.39, 10_500))
+    line = run.line(spent=None, coming=Amount(0.1, 4_000))
+    assert told in line
+    assert ("replies" in line or "reply" in line) == ("enough" in told)

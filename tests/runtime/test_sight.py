@@ -25,7 +25,7 @@ def test_an_archived_task_keeps_its_mark_and_says_who_wrote_it() -> None:
     text = WORDS.archived(3, Archived("Built it.", 5), 14)
     assert text.splitlines() == [
         f"[ARCHIVED TASK 3] {TAG}",
-        "(summary that the agent wrote in task 5, for 14 messages; reveal_context(3) shows them again)",
+        "(your summary, written in task 5, of its 14 messages; reveal_context(3) shows them again)",
         "Built it.",
     ]
 
@@ -44,7 +44,8 @@ def test_a_global_summary_carries_what_is_kept_word_for_word_and_what_is_open() 
     summary = Summary("They built a shop.", 40, questions=((2, "Which bank?"),), by_model=False)
     text = WORDS.summary(summary, [f"[PROJECT INSTRUCTIONS] {TAG} AGENTS.md (1 lines)\nUse tabs.\n\n"])
     assert text == (
-        f"[GLOBAL SUMMARY] {TAG}\n(of the first 40 messages, made by the runtime, without a model)\n"
+        f"[GLOBAL SUMMARY] {TAG}\n(of the first 40 messages, made by the runtime, without a model; "
+        "reveal_context(n) shows task n of them again)\n"
         "They built a shop.\n"
         "Asked, and not answered yet:\n- (task 2) Which bank?\n\n"
         f"[PROJECT INSTRUCTIONS] {TAG} AGENTS.md (1 lines)\nUse tabs."

@@ -119,3 +119,17 @@ def test_they_need_no_permission_and_say_what_they_do() -> None:
     assert ARCHIVE.label(bind(ARCHIVE.spec, (), {"task": (1, 2), "summary": ["a", "b"]})) == "Archiving tasks 1, 2"
     assert ARCHIVE.label(bind(ARCHIVE.spec, (3, "x"), {})) == "Archiving task 3"
     assert REVEAL.label({"position": 3}) == "Revealing task 3"
+
+
+@pytest.mark.parametrize(("args", "kwargs"), [((3,), {}), ((), {"position": 3}), ((), {"task": 3})])
+async def test_a_task_is_revealed_by_either_name(memory: Memory, ctx: ToolContext, args: Any, kwargs: Any) -> None:
+    result = await REVEAL.call(ctx, bind(REVEAL.spec, args, kwargs))
+    assert memory.told == [3]
+    assert result.value["revealed"] == 3
+    assert REVEAL.label(bind(REVEAL.spec, args, kwargs)) == "Revealing task 3"
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"position": 3, "task": 3}])
+async def test_one_task_is_revealed_and_named_once(ctx: ToolContext, kwargs: Any) -> None:
+    with pytest.raises(ToolError, match="Name one task"):
+        await REVEAL.call(ctx, bind(REVEAL.spec, (), kwargs))
