@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,25 +343,6 @@ def test_a_host_that_is_killed_again_and_again_loses_and_repeats_nothing(store: 
     told = json.loads(done.stdout)
     assert told["faults"] == []
     assert told["kills"] >= 15
-
-
-def dies_in(house: House, code: str, *payloads: str, at: Callable[[], bool]) -> None:
-    """Leave the session as a process that was killed in this block would."""
-    runtime = house.runtime(act(code, *payloads))
-
-    def die(what: Any) -> str:
-        """Stop for ever, as far as the session can tell."""
-        if at():
-            runtime._async._kit.ledger.flush = frozen  # type: ignore[method-assign]
-            runtime._async._kit.history.add = frozen  # type: ignore[method-assign]
-            runtime.abort()
-        return house.mark(what)
-
-    async def frozen(*_: Any, **__: Any) -> None:
-        raise RuntimeError("dead")
-
-    runtime.register_tool("mark", die, replace=True)
-    runtime.run("Go")
 
 
 KILLED = """
