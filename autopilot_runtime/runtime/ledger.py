@@ -37,7 +37,7 @@ class Ledger:
 
     def reload(self) -> None:
         """Take what the session holds."""
-        extra = self._keeper.store.extra()
+        extra = self._keeper.extra()
         found = extra.get(RUN)
         self.run: dict[str, Any] = found if isinstance(found, dict) else {}
         self._kept = {key: value for key, value in extra.items() if key.startswith((CALL, BLOCK))}
@@ -162,9 +162,13 @@ class Book:
             await self._ledger.flush()
 
     async def withdraw(self, call: Call) -> None:
-        """Note that this call waits for an answer: it is to be made again, from its beginning."""
+        """Note that this call is to be made again, should it not be settled: it waits for an answer, or goes on."""
         self._ledger.note(self._key(call.index), {**self._entry(call), "again": True})
         await self._ledger.flush()
+
+    def stand(self, run: Mapping[str, Any]) -> None:
+        """Note where the run stands, together with what is settled next."""
+        self._ledger.stand(run)
 
     def close(self, reads: Sequence[Any]) -> None:
         """The block has ended; `reads` are its last ones."""
