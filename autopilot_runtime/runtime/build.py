@@ -204,7 +204,7 @@ class Kit:
             live=self.live,
             limits=self.agent.limits,
             max_tokens=self.agent.model.max_tokens,
-            make_desk=self._make_desk,
+            desk=self._make_desk,
             output_schema=self.agent.output_schema,
             terminals=self.terminal_states,
             watch=self.watch,

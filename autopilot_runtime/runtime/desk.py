@@ -20,6 +20,7 @@ from autopilot_runtime.runtime.named import misnamed
 from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.standing import standing
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext, nothing_to_do
 from autopilot_runtime.tool.define import Tool
@@ -99,8 +100,11 @@ class Desk:
         if self.suspended:
             await self._book.withdraw(call)
             return Outcome(error="The run waits for an answer.", fatal=True)
-        slow = time.monotonic() - begun > _WORTH_KEEPING
-        await self._book.settle(call, outcome, now=slow or tool.effect != "read")
+        now = tool.effect != "read" or time.monotonic() - begun > _WORTH_KEEPING
+        if tool.calls_agents:  # what they have used is on the bill for good: they are not called again
+            self._run.helped.clear()
+            self._book.stand(standing(self._run))
+        await self._book.settle(call, outcome, now=now or tool.calls_agents, looks=tool.effect == "read")
         return outcome
 
     async def _recorded(self, known: Known, call: Call) -> Outcome | None:
@@ -143,6 +147,8 @@ class Desk:
         if tool.effect != "read":
             plan = context.plan
             await self._book.intend(call, write=plan.record() if isinstance(plan, Draft) else None)
+        elif tool.calls_agents:
+            await self._book.withdraw(call)  # their sessions know how far they got: it is made again to hear that
         return await self._make(tool, context, arguments, scope=scope)
 
     def _place(self, call: Call) -> str:
@@ -281,7 +287,8 @@ class Desk:
     @property
     def unused(self) -> list[str]:
         """A name for each payload block that no call has taken."""
-        return [p.filename or f"block {n}" for n, p in enumerate(self._payloads.left, 1)]
+        first = len(self._given) - len(self._payloads) + 1
+        return [p.filename or f"block {n}" for n, p in enumerate(self._payloads.left, first)]
 
 
 def _failed(error: Exception) -> Outcome:

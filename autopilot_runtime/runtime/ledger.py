@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ class Known:
 
     outcome: Outcome
     settled: bool = False
+    lost: bool = False  # it took effect, and what it gave is not known any more
     write: Mapping[str, Any] | None = None
 
 
@@ -123,6 +125,7 @@ class Book:
         self._block = f"{BLOCK}{seq:07d}"
         self._call = f"{CALL}{seq:07d}."
         self._noted: set[int] = set()  # calls whose reads stand in their entry
+        self._met: set[int] = set()  # recorded calls that the block has come to again
 
     def _key(self, index: int) -> str:
         return f"{self._call}{index:05d}"
@@ -138,11 +141,12 @@ class Book:
                 f"ReplayError: this block was run again after an interruption and took another way: its call "
                 f"{call.index + 1} was {entry.get('call')}, now it is {called}. It was stopped there."
             )
+        self._met.add(call.index)
         if entry.get("again"):
             return None
         outcome, write = entry.get("outcome"), entry.get("write")
         if outcome is not None:
-            return Known(_outcome(outcome), settled=True)
+            return Known(_outcome(outcome), settled=True, lost="lost" in outcome)
         return Known(Outcome(error=UNKNOWN.format(call=called)), write=write)
 
     async def intend(self, call: Call, *, write: Mapping[str, Any] | None = None) -> None:
@@ -154,9 +158,17 @@ class Book:
         self._ledger.note(self._key(call.index), entry if write is None else {**entry, "write": write})
         await self._ledger.flush()
 
-    async def settle(self, call: Call, outcome: Outcome, *, now: bool) -> None:
-        """Note what this call gave; `now`: kept when this returns, else with whatever is kept next."""
-        entry = {**self._entry(call), "outcome": self._ledger.masked(_packed(outcome))}
+    async def settle(self, call: Call, outcome: Outcome, *, now: bool, looks: bool = False) -> None:
+        """Note what this call gave; `now`: kept when this returns, else with whatever is kept next.
+
+        Should that be nothing that can be kept, a call that only `looks` is made again.
+        """
+        entry = self._entry(call)
+        kept = _without_secrets(_packed(outcome), self._ledger.masked)
+        if "lost" in kept and looks:
+            entry["again"] = True
+        else:
+            entry["outcome"] = kept
         self._ledger.note(self._key(call.index), entry)
         if now:
             await self._ledger.flush()
@@ -200,16 +212,20 @@ class Book:
 
     def done(self) -> list[str]:
         """The calls that have taken effect, and those of which that is not known."""
-        lines = []
-        for entry in self.entries():
-            outcome = entry.get("outcome")
-            if entry.get("again"):
-                continue
-            if outcome is None:
-                lines.append(f"{entry.get('call')}: outcome unknown")
-            elif not outcome.get("error"):
-                lines.append(str(entry.get("call")))
-        return lines
+        return [line for entry in self.entries() if (line := _line(entry))]
+
+    def unmet(self) -> list[str]:
+        """Those of them that the block has not come to again."""
+        found = (_line(entry) for index, entry in enumerate(self.entries()) if index not in self._met)
+        return [line for line in found if line]
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """A call that has taken effect, or may have; empty for one that has not."""
+    outcome = entry.get("outcome")
+    if entry.get("again") or (outcome and outcome.get("error")):
+        return ""
+    return f"{entry.get('call')}{'' if outcome else ': outcome unknown'}"
 
 
 def _digest(call: Call) -> str:
@@ -228,6 +244,15 @@ def _packed(outcome: Outcome) -> dict[str, Any]:
     except wire.WireError as error:
         packed["lost"] = str(error)
     return packed
+
+
+def _without_secrets(packed: dict[str, Any], mask: Callable[[Any], Any]) -> dict[str, Any]:
+    """The same for the session. A value without its secrets is another value: code must not go on with that."""
+    kept: dict[str, Any] = mask(packed)
+    if "value" in packed and json.dumps(kept["value"]) != json.dumps(packed["value"]):
+        del kept["value"]
+        kept["lost"] = "it holds a secret"
+    return kept
 
 
 def _outcome(packed: Mapping[str, Any]) -> Outcome:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autopilot_runtime.block.parser import ReplyParser
 from autopilot_runtime.block.reply import Reply
 from autopilot_runtime.core.errors import ReplayError
@@ -46,6 +48,7 @@ async def rebuild(run: Run, parts: Parts) -> None:
         if result.failure is not None and (result.failure.kind == "stopped" or DIVERGED in result.failure.text):
             text = f"Variables of earlier blocks of this run are lost: {result.failure.text}"
             run.scope.emit(EventType.WARNING, message=text)
+            run.said.append(text)
             return
 
 
@@ -57,9 +60,9 @@ async def _again(reply: Reply, book: Book, parts: Parts) -> BlockResult:
             known = book.known(call)
         except ReplayError as error:
             return Outcome(error=str(error), fatal=True)
-        return (
-            known.outcome if known else Outcome(error="a block made a call that it had not made before.", fatal=True)
-        )
+        if known is None:
+            return Outcome(error="a block made a call that it had not made before.", fatal=True)
+        return replace(known.outcome, fatal=True) if known.lost else known.outcome
 
     try:
         return await parts.sandbox.run(

@@ -86,6 +86,9 @@ class Requests:
             kept = dataclasses.asdict(given) if isinstance(given, Decision) else given
         elif not isinstance(value, str):
             raise SetupError(f"A question is answered with text, not {type(value).__name__}.")
+        plainly, kept = kept, self._ledger.masked(kept)
+        if kept != plainly and not isinstance(kept, str):
+            raise SetupError("This answer holds a secret, which would be done without: secrets are not kept.")
         done = self._keeper.put({f"{ANSWER}{request_id}": kept}, let_go=let_go)
         self._answers[request_id] = kept
         return done

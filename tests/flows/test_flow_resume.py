@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -301,6 +302,76 @@ def test_a_run_that_was_completed_leaves_nothing_to_replay(house: House) -> None
     assert extra["run"]["status"] == "completed"
 
 
+# ---------------------------------------------------------------- what cannot be given back
+
+
+def dies_in(house: House, code: str, *payloads: str, tools: Any = MappingProxyType({})) -> None:
+    """Leave the folder as a process that was killed in the first `mark` of this block would."""
+    runtime, aside = house.runtime(act(code, *payloads), finish()), house.folder / "aside"
+    for name, tool in tools.items():
+        runtime.register_tool(name, tool)
+
+    def die(what: Any) -> str:
+        """What is in the folder now is all there is."""
+        if not aside.exists():
+            for part in ("sessions", "work"):
+                shutil.copytree(house.folder / part, aside / part)
+        return house.mark(what)
+
+    runtime.register_tool("mark", die, replace=True)
+    runtime.run("Go")
+    house.close()
+    for part in ("sessions", "work"):
+        shutil.rmtree(house.folder / part)
+        (aside / part).rename(house.folder / part)
+
+
+def test_a_value_with_a_secret_is_not_kept_and_what_was_done_with_it_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEIR_API_TOKEN", "not-for-any-disk-0123456789")
+    used: list[str] = []
+    tools = {"fetch": lambda: "token=not-for-any-disk-0123456789", "use": used.append}
+    dies_in(house, "found = fetch()\nuse(found)\nmark(1)", tools=tools)
+    assert used == ["token=not-for-any-disk-0123456789"]
+    assert not [p for p in (house.folder / "sessions").iterdir() if "not-for-any-disk" in p.read_text()]
+    second = house.runtime(finish("Understood."))
+    for name, tool in tools.items():
+        second.register_tool(name, tool)
+    assert second.resume() == "Understood."
+    told = last_request(house)
+    assert "its value could not be kept: it holds a secret" in told
+    assert '- use("token=[secret masked]")\n- mark(1): outcome unknown' in told
+    assert len(used) == 1  # no masked value was used in the place of the real one
+
+
+def test_what_a_block_had_done_is_told_when_it_cannot_come_to_it_again(house: House) -> None:
+    dies_in(house, 'write_file("a.txt")\nmark(1)\nwrite_file("b.txt")', "AAA", "BBB")
+    second = house.runtime(finish("Understood."), sections={"tools": ["ask_user"]})
+    assert second.resume() == "Understood."
+    assert '- write_file("a.txt")\n- mark(1): outcome unknown' in last_request(house)
+
+
+def test_payload_blocks_nobody_took_are_named_by_their_place_in_the_reply(house: House) -> None:
+    runtime = house.runtime(act('write_file("a.txt")\nmark(missing)\nwrite_file("b.txt")', "AAA", "BBB"), finish())
+    runtime.run("Go")
+    assert "they were not written: block 2." in last_request(house)
+
+
+def test_variables_that_cannot_be_brought_back_are_told_to_the_model(house: House) -> None:
+    limits = {"work_dir": "work", "max_steps": 1}
+    house.runtime(act("level = mark(1)\nmark(level)"), sections={"runtime": limits}).run("Go")
+    session = FileSession("house", "House", house.folder / "sessions")
+    key = next(key for key in session.extra() if key.endswith(".00000"))
+    entry = session.extra()[key]
+    entry["outcome"] = {"shown": None, "note": "", "lost": "it holds a secret"}
+    session.append([], extra={key: entry})
+    session.close()
+    second = house.runtime(finish("Understood."), sections={"runtime": {"work_dir": "work", "max_steps": 9}})
+    assert second.resume() == "Understood."
+    assert "Variables of earlier blocks of this run are lost" in last_request(house)
+
+
 # ---------------------------------------------------------------- killed
 
 
@@ -312,22 +383,3 @@ def test_a_host_that_is_killed_again_and_again_loses_and_repeats_nothing(store: 
     told = json.loads(done.stdout)
     assert told["faults"] == []
     assert told["kills"] >= 15
-
-
-def dies_in(house: House, code: str, *payloads: str, at: Callable[[], bool]) -> None:
-    """Leave the session as a process that was killed in this block would."""
-    runtime = house.runtime(act(code, *payloads))
-
-    def die(what: Any) -> str:
-        """Stop for ever, as far as the session can tell."""
-        if at():
-            runtime._async._kit.ledger.flush = frozen  # type: ignore[method-assign]
-            runtime._async._kit.history.add = frozen  # type: ignore[method-assign]
-            runtime.abort()
-        return house.mark(what)
-
-    async def frozen(*_: Any, **__: Any) -> None:
-        raise RuntimeError("dead")
-
-    runtime.register_tool("mark", die, replace=True)
-    runtime.run("Go")
