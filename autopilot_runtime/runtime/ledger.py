@@ -125,7 +125,7 @@ class Book:
         self._block = f"{BLOCK}{seq:07d}"
         self._call = f"{CALL}{seq:07d}."
         self._noted: set[int] = set()  # calls whose reads stand in their entry
-        self._met: set[int] = set()  # recorded calls that the block has come to again
+        self._met: set[int] = set()  # calls that the block has come to
 
     def _key(self, index: int) -> str:
         return f"{self._call}{index:05d}"
@@ -134,6 +134,7 @@ class Book:
         """What is recorded of this call; None when it is new. Another call at its place is a `ReplayError`."""
         entry = self._ledger.entry(self._key(call.index))
         if entry is None:
+            self._met.add(call.index)
             return None
         called = label(call.tool, call.args, call.kwargs)
         if entry.get("digest") != _digest(call):

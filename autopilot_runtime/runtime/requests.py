@@ -119,8 +119,12 @@ def decision(value: Any) -> Any:
     if isinstance(value, str):
         word = value.strip().lower()
         return Decision(True, always=True) if word == "always" else {"yes": True, "no": False}.get(word, value)
-    if not isinstance(value, Mapping):
+    if isinstance(value, bool | Decision):
         return value
+    if not isinstance(value, Mapping):
+        raise SetupError(
+            f"A permission is answered with true, false, text or a Decision, not {type(value).__name__}."
+        )
     given = {key: item for key, item in value.items() if item is not None and key != "source"}
     fits = all(isinstance(item, _FIELDS.get(key, ())) for key, item in given.items())
     if "allowed" not in given or not fits:

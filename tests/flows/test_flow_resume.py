@@ -109,6 +109,7 @@ def test_a_question_in_a_loop_ends_the_run_and_is_answered_by_another_process(as
     assert second.answer(request["request_id"], "blue") == "It is blue."
     assert asking.marks == [0, 1, 2]
     assert "['blue'] 1" in last_request(asking)
+    assert "did not come to" not in last_request(asking)
     assert second.last is not None
     assert second.last.status == "completed"
     assert second.open_requests == []
@@ -170,6 +171,18 @@ def test_a_permission_that_is_refused_is_an_error_the_block_sees(asking: House) 
     second.answer(first.open_requests[0]["request_id"], "not on a Friday")
     assert "not on a Friday" in last_request(asking)
     assert not (asking.folder / "work" / "a.txt").exists()
+
+
+@pytest.mark.parametrize("odd", [None, 0, ["yes"], b"yes", {"allowed": "yes"}])
+def test_a_permission_answered_with_something_else_still_waits(asking: House, odd: Any) -> None:
+    rules = {"permissions": [{"ask": "write_file(*)"}]}
+    runtime = asking.runtime(act('write_file("a.txt")', "hello"), finish("Written."), sections=rules)
+    runtime.run("Write")
+    [request] = runtime.open_requests
+    with pytest.raises(SetupError, match="A permission is answered with"):
+        runtime.answer(request["request_id"], odd)
+    assert runtime.open_requests == [request]
+    assert runtime.answer(request["request_id"], True) == "Written."
 
 
 def test_a_permission_for_another_change_is_asked_anew(asking: House) -> None:
