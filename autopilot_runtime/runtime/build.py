@@ -264,7 +264,7 @@ class Kit:
         self._desk = None
         if self._unsaved:
             self._unsaved = False
-            if run is not None and ending is not None and self.history.messages:
+            if run is not None and ending is not None and self.history.tasks == run.task:
                 self.ledger.stand(standing(run, ending))
                 self._settle(ending)
             await self.history.save()

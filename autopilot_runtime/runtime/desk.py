@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.bridge import Contained, contained, in_thread
-from autopilot_runtime.core.errors import ReplayError, ToolError
+from autopilot_runtime.core.errors import ReplayError, SessionError, ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome, RunResult
 from autopilot_runtime.core.stream import Scope
@@ -73,6 +73,7 @@ class Desk:
         self._emitted: list[str] = []
         self._book = book
         self._asked: dict[int, int] = {}  # by call: how many questions it has asked, and agents it has called
+        self.fault: SessionError | None = None  # what was done could not be kept: the block ends, and with it the run
         self.suspended: list[str] = []  # requests nobody answers now: the block ends at the call that waits for them
 
     def misnamed(self, code: str) -> BlockResult | None:
@@ -81,6 +82,13 @@ class Desk:
 
     async def call(self, call: Call) -> Outcome:
         """Answer one call: with what is recorded of it, else by making it. Never raises what goes wrong in a tool."""
+        try:
+            return await self._answered(call)
+        except SessionError as error:
+            self.fault = error
+            return Outcome(error=str(error), fatal=True)
+
+    async def _answered(self, call: Call) -> Outcome:
         try:
             known = self._book.known(call)
         except ReplayError as error:
@@ -140,7 +148,7 @@ class Desk:
             context = self._context(tool, scope, arguments, call=call)
             place = self._place(call)
             arguments = await self._rights.permit(tool, context, arguments, scope=scope, place=place)
-        except Suspended:
+        except (Suspended, SessionError):
             raise
         except Exception as error:
             return _failed(error)

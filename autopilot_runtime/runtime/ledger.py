@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from autopilot_runtime.core.errors import ReplayError
+from autopilot_runtime.core.errors import ReplayError, SessionError
 from autopilot_runtime.core.protocols import Call, Outcome
 from autopilot_runtime.runtime.keeper import Keeper
 from autopilot_runtime.sandbox import wire
@@ -87,6 +87,16 @@ class Ledger:
             if noted:
                 await self._keeper.append([], extra=noted, durable=durable)
 
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """A run begins in here, in the place of the one before; when that cannot be kept, it has not."""
+        run, kept, noted = self.run, dict(self._kept), dict(self._noted)
+        try:
+            yield
+        except SessionError:
+            self.run, self._kept, self._noted = run, kept, noted
+            raise
+
     # ------------------------------------------------------------ reading
 
     def block(self, seq: int) -> Book:
@@ -157,7 +167,11 @@ class Book:
         """
         entry = self._entry(call)
         self._ledger.note(self._key(call.index), entry if write is None else {**entry, "write": write})
-        await self._ledger.flush()
+        try:
+            await self._ledger.flush()
+        except SessionError:  # so it is not made: whoever goes on makes it
+            self._ledger.note(self._key(call.index), {**entry, "again": True})
+            raise
 
     async def settle(self, call: Call, outcome: Outcome, *, now: bool, looks: bool = False) -> None:
         """Note what this call gave; `now`: kept when this returns, else with whatever is kept next.

@@ -63,6 +63,8 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
         )
     finally:
         parts.watch.settle()
+    if desk.fault is not None:
+        raise desk.fault
     if desk.suspended:
         raise Suspended(tuple(desk.suspended))
     parts.close_block(run, book, result)
