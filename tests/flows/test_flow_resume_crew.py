@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from autopilot_runtime import AsyncRuntime
 from autopilot_runtime.session.file import FileSession
@@ -194,3 +195,21 @@ async def test_a_budget_holds_over_helpers_and_restarts(stage: Stage) -> None:
         await stage.do(stage.rt.close)
     assert stage.status == "budget"
     assert 1_500 <= 250 * (len(fake.requests) + leads) <= 2_000
+
+
+@pytest.mark.parametrize("stage", ["async"], indirect=True)
+async def test_on_an_applications_engine_a_helper_goes_on_as_well(stage: Stage, tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'application.db'}")
+    kept_there = {"session": "db", "session_id": "s", "db": engine}
+    helper(stage, act('print(ask_user("Which?"))'), finish("helped"))
+    stage.open(act(CALL), options=kept_there, tools=TOOLS, **ASKING)
+    await stage.run()
+    [request] = stage.rt.open_requests
+    await stage.rt.close()
+    stage.open(finish("Done."), options=kept_there, tools=TOOLS, **ASKING)
+    assert await stage.rt.answer(request["request_id"], "blue") == "Done."
+    assert "got helped" in stage.heard()
+    assert stage.rt.last.usage.calls == 4
+    await stage.rt.reset()
+    assert await stage.rt.session.list_sessions(nested=True) == []
+    await engine.dispose()
