@@ -39,12 +39,29 @@ class Usage:
             self.calls + other.calls,
         )
 
+    def __sub__(self, part: Usage) -> Usage:
+        known = self.cost_usd is not None and part.cost_usd is not None
+        return Usage(
+            _difference(self.input_total, part.input_total),
+            self.cache_read - part.cache_read,
+            self.cache_write - part.cache_write,
+            _difference(self.output, part.output),
+            self.reasoning - part.reasoning,
+            (self.cost_usd or 0.0) - (part.cost_usd or 0.0) if known else None,
+            self.cost_source,
+            self.calls - part.calls,
+        )
+
 
 NOTHING_USED = Usage(0, 0, 0, 0, 0, 0.0, "price_table", 0)
 
 
 def _sum(a: int | None, b: int | None) -> int | None:
     return None if a is None or b is None else a + b
+
+
+def _difference(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else a - b
 
 
 @dataclass(frozen=True, slots=True)

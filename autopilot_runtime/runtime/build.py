@@ -28,7 +28,7 @@ from autopilot_runtime.runtime.desk import Desk
 from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
-from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.runtime.keeper import Keeper, waited
 from autopilot_runtime.runtime.ledger import Book, Ledger
 from autopilot_runtime.runtime.mandate import Hire, Mandate
 from autopilot_runtime.runtime.memory import Memory, TaskMemory
@@ -73,8 +73,10 @@ def build(
         session = create_session(session, session_id or slug(agent.name), agent.name, session_dir, db_url)
     given = (permissions,) if isinstance(permissions, str) else tuple(permissions)
     mode = mode_of(permission_mode)
-    ground = mandate.ground if mandate else Ground.own(agent, session, given=given, mode=mode)
-    return Kit(agent, Keeper(session), ground, live=live, provider=provider, hire=hire, mandate=mandate)
+    keeper = Keeper(session)
+    tag = str(keeper.extra().get("tag") or new_tag())
+    ground = mandate.ground if mandate else Ground.own(agent, session, tag=tag, given=given, mode=mode)
+    return Kit(agent, keeper, ground, live=live, provider=provider, hire=hire, mandate=mandate)
 
 
 class Kit:
@@ -98,7 +100,7 @@ class Kit:
         self.ground = ground
         self.scope, self.stream, self.hooks = ground.scope, ground.scope.stream, ground.hooks
         self.questions, self.tag = ground.questions, ground.tag
-        self._tagged = keeper.store.extra().get("tag") == self.tag
+        self._tagged = keeper.extra().get("tag") == self.tag
         self.skills = find_skills(agent.skills)
         self.registry = ToolRegistry()
         callees = fill_registry(self.registry, agent, self.skills, ground.roster, depth=ground.depth)
@@ -106,6 +108,7 @@ class Kit:
         self._secrets: set[str] = set()
         self.refresh_secrets()
         self.keeper = keeper
+        keeper.when_read = self.reload
         self.ledger = Ledger(keeper, mask=self._mask_value)
         self.inbox = Inbox(keeper, mask=self._mask, idle=lambda: not self._unsaved)
         words, meter = Sight(lambda: self.tag), Meter(window=agent.memory.max_context_tokens)
@@ -125,7 +128,7 @@ class Kit:
             ledger=self.ledger,
             above=ground.above,
         )
-        self.rights.reload(session.extra())
+        self.rights.reload(keeper.extra())
         self._provider = provider
         self._own_provider = provider is None and mandate is None
         self._sandbox: Sandbox | None = None
@@ -162,7 +165,7 @@ class Kit:
             before=before,
         )
         if mandate is not None:
-            run.under(mandate.run, mandate.bounds)
+            run.under(mandate.run, mandate.bounds, nest=mandate.session.session_id)
         else:
             run.within(spec.per_session)
         if resumed and state:
@@ -201,7 +204,7 @@ class Kit:
             live=self.live,
             limits=self.agent.limits,
             max_tokens=self.agent.model.max_tokens,
-            make_desk=self._make_desk,
+            desk=self._make_desk,
             output_schema=self.agent.output_schema,
             terminals=self.terminal_states,
             watch=self.watch,
@@ -261,7 +264,7 @@ class Kit:
         self._desk = None
         if self._unsaved:
             self._unsaved = False
-            if run is not None and ending is not None and self.history.messages:
+            if run is not None and ending is not None and self.history.tasks == run.task:
                 self.ledger.stand(standing(run, ending))
                 self._settle(ending)
             await self.history.save()
@@ -275,7 +278,9 @@ class Kit:
 
     def answer(self, request_id: str, value: Any) -> Awaitable[None] | None:
         """Keep the answer to a request of a suspended run."""
-        return self.requests.answer(request_id, value, let_go=not self._unsaved)
+        return waited(
+            self.keeper.when_open(lambda: self.requests.answer(request_id, value, let_go=not self._unsaved))
+        )
 
     # ------------------------------------------------------------ what lives longer
 
@@ -352,23 +357,19 @@ class Kit:
 
     def reset(self) -> Awaitable[None] | None:
         """Forget the conversation and everything that belongs to it."""
-        done = self.keeper.reset()
+        return waited(self.keeper.reset(self._begin_anew))
+
+    def _begin_anew(self) -> None:
         self.tag, self._tagged = new_tag(), False
         self.introduced.clear()
         self.workspace.forget()
         self.watch = Watch(self.workspace)
         self.reload()
         self.scope.emit(EventType.SESSION_RESET)
-        return done
-
-    async def open(self) -> None:
-        """Read the session, where that has to be awaited."""
-        if await self.keeper.open():
-            self.reload()
 
     def reload(self) -> None:
         """Take what the session holds."""
-        extra = self.session.extra()
+        extra = self.keeper.extra()
         if "tag" in extra:
             self.tag, self._tagged = str(extra["tag"]), True
         self.ledger.reload()

@@ -57,7 +57,7 @@ class Crew:
         ground = below(name, scope, depth=int(tool.config.get("max_depth") or MAX_DEPTH))
         agent = narrowed(self._callees[tool.name][name], within=self._agent)
         session = await nested(self._session, f"{run.id}.{place.rpartition(':')[2]}")
-        mandate = Mandate(agent, ground, run, bounds.within(run.left), self._live, session)
+        mandate = Mandate(agent, ground, run, bounds.within(run.left(session.session_id)), self._live, session)
         helper = asyncio.ensure_future(fulfil(mandate, task, self._hire))
         self._at_work.add(helper)
         helper.add_done_callback(self._at_work.discard)

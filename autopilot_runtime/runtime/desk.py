@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from autopilot_runtime.block.reply import Payload
 from autopilot_runtime.core.bridge import Contained, contained, in_thread
-from autopilot_runtime.core.errors import ReplayError, ToolError
+from autopilot_runtime.core.errors import ReplayError, SessionError, ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome, RunResult
 from autopilot_runtime.core.stream import Scope
@@ -20,6 +20,7 @@ from autopilot_runtime.runtime.named import misnamed
 from autopilot_runtime.runtime.requests import Suspended
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.standing import standing
 from autopilot_runtime.tool.bind import bind
 from autopilot_runtime.tool.context import ContextMemory, PayloadQueue, ToolContext, nothing_to_do
 from autopilot_runtime.tool.define import Tool
@@ -72,6 +73,7 @@ class Desk:
         self._emitted: list[str] = []
         self._book = book
         self._asked: dict[int, int] = {}  # by call: how many questions it has asked, and agents it has called
+        self.fault: SessionError | None = None  # what was done could not be kept: the block ends, and with it the run
         self.suspended: list[str] = []  # requests nobody answers now: the block ends at the call that waits for them
 
     def misnamed(self, code: str) -> BlockResult | None:
@@ -80,6 +82,13 @@ class Desk:
 
     async def call(self, call: Call) -> Outcome:
         """Answer one call: with what is recorded of it, else by making it. Never raises what goes wrong in a tool."""
+        try:
+            return await self._answered(call)
+        except SessionError as error:
+            self.fault = error
+            return Outcome(error=str(error), fatal=True)
+
+    async def _answered(self, call: Call) -> Outcome:
         try:
             known = self._book.known(call)
         except ReplayError as error:
@@ -100,8 +109,11 @@ class Desk:
         if self.suspended:
             await self._book.withdraw(call)
             return Outcome(error="The run waits for an answer.", fatal=True)
-        slow = time.monotonic() - begun > _WORTH_KEEPING
-        await self._book.settle(call, outcome, now=slow or tool.effect != "read")
+        now = tool.effect != "read" or time.monotonic() - begun > _WORTH_KEEPING
+        if tool.calls_agents:  # what they have used is on the bill for good: they are not called again
+            self._run.helped.clear()
+            self._book.stand(standing(self._run))
+        await self._book.settle(call, outcome, now=now or tool.calls_agents, looks=tool.effect == "read")
         return outcome
 
     async def _recorded(self, known: Known, call: Call) -> Outcome | None:
@@ -137,13 +149,15 @@ class Desk:
             context = self._context(tool, scope, arguments, call=call)
             place = self._place(call)
             arguments = await self._rights.permit(tool, context, arguments, scope=scope, place=place)
-        except Suspended:
+        except (Suspended, SessionError):
             raise
         except Exception as error:
             return _failed(error)
         if tool.effect != "read":
             plan = context.plan
             await self._book.intend(call, write=plan.record() if isinstance(plan, Draft) else None)
+        elif tool.calls_agents:
+            await self._book.withdraw(call)  # their sessions know how far they got: it is made again to hear that
         return await self._make(tool, context, arguments, scope=scope)
 
     def _place(self, call: Call) -> str:

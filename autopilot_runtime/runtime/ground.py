@@ -10,7 +10,6 @@ from autopilot_runtime.core.protocols import SessionStore
 from autopilot_runtime.core.stream import Scope, Stream
 from autopilot_runtime.runtime import console
 from autopilot_runtime.runtime.agentfile import AgentFile
-from autopilot_runtime.runtime.notes import new_tag
 from autopilot_runtime.runtime.questions import Questions
 from autopilot_runtime.runtime.rights import Rights
 from autopilot_runtime.runtime.roster import Roster
@@ -36,14 +35,15 @@ class Ground:
     depth: int | None = None
 
     @classmethod
-    def own(cls, agent: AgentFile, session: SessionStore, *, given: tuple[str, ...], mode: PermissionMode) -> Ground:
+    def own(
+        cls, agent: AgentFile, session: SessionStore, *, tag: str, given: tuple[str, ...], mode: PermissionMode
+    ) -> Ground:
         """The ground of an agent that nobody has called."""
         stream = Stream()
         scope = Scope(stream, session.session_id)
         hooks = HookSystem(stream, scope)
         console.install(hooks)
         questions = Questions(hooks, unanswered=agent.runtime.on_unanswered, prompt=console.read_answer)
-        tag = str(session.extra().get("tag") or new_tag())
         return cls(scope, hooks, questions, Roster(agent.work_dir), tag, given, mode)
 
     def below(

@@ -39,8 +39,8 @@ class History:
 
     def reload(self) -> None:
         """Take what the session store holds."""
-        self.messages = [Message.from_dict(value) for value in self._keeper.store.load()]
-        extra = self._keeper.store.extra()
+        self.messages = [Message.from_dict(value) for value in self._keeper.load()]
+        extra = self._keeper.extra()
         self.unread = None
         self.view.load(self.messages, self._state(extra.get(MEMORY)))
         if not self.meter.restore(extra.get(METER)):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.message import printable
 from autopilot_runtime.core.stream import Scope
-from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.runtime.keeper import Keeper, Pending, waited
 
 _KEY = "inbox."  # of the session's extra state: one key for each message, so keeping one costs the same for all
 
@@ -26,7 +26,7 @@ class Inbox:
 
     def reload(self) -> None:
         """Take what the session holds."""
-        extra = self._keeper.store.extra()
+        extra = self._keeper.extra()
         self._waiting = [(key, str(extra[key])) for key in sorted(extra) if key.startswith(_KEY)]
         self._number = int(self._waiting[-1][0].removeprefix(_KEY)) if self._waiting else 0
         self._taken: list[tuple[str, str]] = []
@@ -37,6 +37,9 @@ class Inbox:
     def put(self, message: str, scope: Scope) -> Awaitable[None] | None:
         """Queue a message. It is kept when this returns (or was awaited): a crash does not lose it."""
         text = self._mask(printable(str(message)))
+        return waited(self._keeper.when_open(lambda: self._put(text, scope)))
+
+    def _put(self, text: str, scope: Scope) -> Pending:
         with self._lock:
             self._number += 1
             key = f"{_KEY}{self._number:09d}"
@@ -44,7 +47,7 @@ class Inbox:
             self._waiting.append((key, text))
             # Told inside the lock, so that the events have the order of the queue.
             scope.emit(EventType.USER_MESSAGE_QUEUED, message=text)
-        return kept
+            return kept
 
     def take(self, scope: Scope) -> list[str]:
         """Everything that waits, in order; the next message of the conversation must hold it."""

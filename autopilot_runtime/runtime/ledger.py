@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from autopilot_runtime.core.errors import ReplayError
+from autopilot_runtime.core.errors import ReplayError, SessionError
 from autopilot_runtime.core.protocols import Call, Outcome
 from autopilot_runtime.runtime.keeper import Keeper
 from autopilot_runtime.sandbox import wire
@@ -37,7 +38,7 @@ class Ledger:
 
     def reload(self) -> None:
         """Take what the session holds."""
-        extra = self._keeper.store.extra()
+        extra = self._keeper.extra()
         found = extra.get(RUN)
         self.run: dict[str, Any] = found if isinstance(found, dict) else {}
         self._kept = {key: value for key, value in extra.items() if key.startswith((CALL, BLOCK))}
@@ -86,6 +87,16 @@ class Ledger:
             if noted:
                 await self._keeper.append([], extra=noted, durable=durable)
 
+    @contextmanager
+    def beginning(self) -> Iterator[None]:
+        """A run begins in here, in the place of the one before; when that cannot be kept, it has not."""
+        run, kept, noted = self.run, dict(self._kept), dict(self._noted)
+        try:
+            yield
+        except SessionError:
+            self.run, self._kept, self._noted = run, kept, noted
+            raise
+
     # ------------------------------------------------------------ reading
 
     def block(self, seq: int) -> Book:
@@ -111,6 +122,7 @@ class Known:
 
     outcome: Outcome
     settled: bool = False
+    lost: bool = False  # it took effect, and what it gave is not known any more
     write: Mapping[str, Any] | None = None
     wrote: str = ""  # the file it changed
 
@@ -124,6 +136,7 @@ class Book:
         self._block = f"{BLOCK}{seq:07d}"
         self._call = f"{CALL}{seq:07d}."
         self._noted: set[int] = set()  # calls whose reads stand in their entry
+        self._met: set[int] = set()  # calls that the block has come to
 
     def _key(self, index: int) -> str:
         return f"{self._call}{index:05d}"
@@ -132,6 +145,7 @@ class Book:
         """What is recorded of this call; None when it is new. Another call at its place is a `ReplayError`."""
         entry = self._ledger.entry(self._key(call.index))
         if entry is None:
+            self._met.add(call.index)
             return None
         called = label(call.tool, call.args, call.kwargs)
         if entry.get("digest") != _digest(call):
@@ -139,11 +153,12 @@ class Book:
                 f"ReplayError: this block was run again after an interruption and took another way: its call "
                 f"{call.index + 1} was {entry.get('call')}, now it is {called}. It was stopped there."
             )
+        self._met.add(call.index)
         if entry.get("again"):
             return None
         outcome, write = entry.get("outcome"), entry.get("write")
         if outcome is not None:
-            return Known(_outcome(outcome), settled=True, wrote=str(entry.get("wrote") or ""))
+            return Known(_outcome(outcome), settled=True, lost="lost" in outcome, wrote=str(entry.get("wrote") or ""))
         return Known(Outcome(error=UNKNOWN.format(call=called)), write=write)
 
     async def intend(self, call: Call, *, write: Mapping[str, Any] | None = None) -> None:
@@ -153,22 +168,38 @@ class Book:
         """
         entry = self._entry(call)
         self._ledger.note(self._key(call.index), entry if write is None else {**entry, "write": write})
-        await self._ledger.flush()
+        try:
+            await self._ledger.flush()
+        except SessionError:  # so it is not made: whoever goes on makes it
+            self._ledger.note(self._key(call.index), {**entry, "again": True})
+            raise
 
-    async def settle(self, call: Call, outcome: Outcome, *, now: bool) -> None:
-        """Note what this call gave; `now`: kept when this returns, else with whatever is kept next."""
-        entry = {**self._entry(call), "outcome": self._ledger.masked(_packed(outcome))}
+    async def settle(self, call: Call, outcome: Outcome, *, now: bool, looks: bool = False) -> None:
+        """Note what this call gave; `now`: kept when this returns, else with whatever is kept next.
+
+        Should that be nothing that can be kept, a call that only `looks` is made again.
+        """
+        entry = self._entry(call)
+        kept = _without_secrets(_packed(outcome), self._ledger.masked)
         begun = (self._ledger.entry(self._key(call.index)) or {}).get("write")
         if begun and outcome.error is None:
             entry["wrote"] = begun["shown"]
+        if "lost" in kept and looks:
+            entry["again"] = True
+        else:
+            entry["outcome"] = kept
         self._ledger.note(self._key(call.index), entry)
         if now:
             await self._ledger.flush()
 
     async def withdraw(self, call: Call) -> None:
-        """Note that this call waits for an answer: it is to be made again, from its beginning."""
+        """Note that this call is to be made again, should it not be settled: it waits for an answer, or goes on."""
         self._ledger.note(self._key(call.index), {**self._entry(call), "again": True})
         await self._ledger.flush()
+
+    def stand(self, run: Mapping[str, Any]) -> None:
+        """Note where the run stands, together with what is settled next."""
+        self._ledger.stand(run)
 
     def close(self, reads: Sequence[Any]) -> None:
         """The block has ended; `reads` are its last ones."""
@@ -200,16 +231,20 @@ class Book:
 
     def done(self) -> list[str]:
         """The calls that have taken effect, and those of which that is not known."""
-        lines = []
-        for entry in self.entries():
-            outcome = entry.get("outcome")
-            if entry.get("again"):
-                continue
-            if outcome is None:
-                lines.append(f"{entry.get('call')}: outcome unknown")
-            elif not outcome.get("error"):
-                lines.append(str(entry.get("call")))
-        return lines
+        return [line for entry in self.entries() if (line := _line(entry))]
+
+    def unmet(self) -> list[str]:
+        """Those of them that the block has not come to again."""
+        found = (_line(entry) for index, entry in enumerate(self.entries()) if index not in self._met)
+        return [line for line in found if line]
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    """A call that has taken effect, or may have; empty for one that has not."""
+    outcome = entry.get("outcome")
+    if entry.get("again") or (outcome and outcome.get("error")):
+        return ""
+    return f"{entry.get('call')}{'' if outcome else ': outcome unknown'}"
 
 
 def _digest(call: Call) -> str:
@@ -228,6 +263,15 @@ def _packed(outcome: Outcome) -> dict[str, Any]:
     except wire.WireError as error:
         packed["lost"] = str(error)
     return packed
+
+
+def _without_secrets(packed: dict[str, Any], mask: Callable[[Any], Any]) -> dict[str, Any]:
+    """The same for the session. A value without its secrets is another value: code must not go on with that."""
+    kept: dict[str, Any] = mask(packed)
+    if "value" in packed and json.dumps(kept["value"]) != json.dumps(packed["value"]):
+        del kept["value"]
+        kept["lost"] = "it holds a secret"
+    return kept
 
 
 def _outcome(packed: Mapping[str, Any]) -> Outcome:

@@ -12,6 +12,7 @@ from autopilot_runtime.core.protocols import RunResult, SessionStore
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.run import Run
+from autopilot_runtime.runtime.standing import ended_before
 from autopilot_runtime.session.memory import InMemorySession
 from autopilot_runtime.tool.bounds import Bounds
 
@@ -47,6 +48,9 @@ Hire = Callable[[Mandate], Hired]
 
 async def fulfil(mandate: Mandate, task: str, hire: Hire) -> RunResult:
     """Run the sub-agent to its end; whatever that end is, it is a result."""
+    ended = ended_before(mandate.run, mandate.session)
+    if ended is not None:
+        return ended
     try:
         hired = hire(mandate)
     except AutopilotError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autopilot_runtime.core.errors import SessionError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.runtime.build import Kit
 from autopilot_runtime.runtime.instructions import Instruction, find_instructions
@@ -13,13 +14,19 @@ from autopilot_runtime.runtime.standing import RESUMABLE, standing, status_of
 
 async def open_conversation(kit: Kit, run: Run, parts: Parts, task: str) -> None:
     """Put a new task into the conversation."""
-    _let_go(kit, run)
-    said = _introduced(kit, run)
-    extra = parts.meanwhile(run)
-    status = parts.status(run, 1, coming=task)
-    text = task_message(task, parts.tag, number=run.task, instructions=said, status=status, extra=extra)
-    parts.ledger.stand(standing(run))
-    await parts.history.add("user", text, kind="task", task=run.task)
+    try:
+        with kit.ledger.beginning():
+            _let_go(kit, run)
+            said = _introduced(kit, run)
+            extra = parts.meanwhile(run)
+            status = parts.status(run, 1, coming=task)
+            text = task_message(task, parts.tag, number=run.task, instructions=said, status=status, extra=extra)
+            parts.ledger.stand(standing(run))
+            await parts.history.add("user", text, kind="task", task=run.task)
+    except SessionError:
+        kit.requests.reload()
+        kit.introduced.clear()
+        raise
 
 
 def _let_go(kit: Kit, run: Run) -> None:

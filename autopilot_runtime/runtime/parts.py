@@ -35,6 +35,7 @@ from autopilot_runtime.runtime.standing import standing
 from autopilot_runtime.tool.registry import ToolRegistry
 from autopilot_runtime.tool.watch import Watch, describe
 
+UNMET = "Before the interruption this block had made these calls, too; it did not come to them again:"
 _SYSTEM = f"{platform.system()} {platform.machine()}"
 
 
@@ -55,18 +56,17 @@ class Parts:
     limits: Limits
     max_tokens: int | None
     watch: Watch
-    make_desk: Callable[[Run, Scope, Sequence[Payload], Book], Desk]
+    desk: Callable[[Run, Scope, Sequence[Payload], Book], Desk]
     ledger: Ledger
     output_schema: Mapping[str, Any] | None = None
     terminals: Callable[[], Sequence[TerminalState]] = tuple
     clock: Callable[[], float] = time.time
 
-    def desk(self, run: Run, scope: Scope, payloads: Sequence[Payload]) -> Desk:
-        """A desk for the tool calls of one block, which is that of the newest message."""
-        return self.make_desk(run, scope, payloads, self.book)
-
-    def close_block(self, book: Book, result: BlockResult) -> None:
+    def close_block(self, run: Run, book: Book, result: BlockResult) -> None:
         """Note that a block has ended. One that took the worker with it also took the variables of those before."""
+        if unmet := book.unmet():
+            lines = "\n".join(f"- {line}" for line in unmet)
+            run.said.append(f"{UNMET}\n{lines}")
         if result.failure is not None and result.failure.kind in ("timeout", "memory", "killed"):
             self.ledger.lose()
         else:

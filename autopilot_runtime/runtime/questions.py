@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.decision import Decision
-from autopilot_runtime.core.errors import SetupError, ToolError
+from autopilot_runtime.core.errors import SessionError, SetupError, ToolError
 from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.ids import new_id
@@ -61,7 +61,7 @@ class Questions:
         about["description"] = _by_name(about["description"], scope)
         try:
             answers = await self._put(EventType.PERMISSION_REQUEST, scope, place, **about)
-        except Suspended:
+        except (Suspended, SessionError):
             raise
         except Exception as error:
             return Decision(False, f"the permission handler failed ({type(error).__name__}: {error})", source="error")

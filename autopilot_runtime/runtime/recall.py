@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from autopilot_runtime.block.parser import ReplyParser
 from autopilot_runtime.block.reply import Reply
 from autopilot_runtime.core.errors import ReplayError
@@ -47,6 +49,7 @@ async def rebuild(run: Run, parts: Parts) -> None:
         if result.failure is not None and (result.failure.kind == "stopped" or DIVERGED in result.failure.text):
             text = f"Variables of earlier blocks of this run are lost: {result.failure.text}"
             run.scope.emit(EventType.WARNING, message=text)
+            run.said.append(text)
             return
 
 
@@ -61,7 +64,7 @@ async def _again(run: Run, reply: Reply, book: Book, parts: Parts) -> BlockResul
         if known is None:
             return Outcome(error="a block made a call that it had not made before.", fatal=True)
         run.recalls(known.wrote, known.outcome.value, named_terminal(call))
-        return known.outcome
+        return replace(known.outcome, fatal=True) if known.lost else known.outcome
 
     try:
         return await parts.sandbox.run(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from autopilot_runtime.core.decision import Decision
 from autopilot_runtime.core.errors import AutopilotError, SetupError, ToolError
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.runtime.keeper import Keeper
+from autopilot_runtime.runtime.keeper import Keeper, Pending
 from autopilot_runtime.runtime.ledger import Ledger
 from autopilot_runtime.tool.plain import plain
 
@@ -39,7 +39,7 @@ class Requests:
 
     def reload(self) -> None:
         """Take what the session holds."""
-        extra = self._keeper.store.extra()
+        extra = self._keeper.extra()
         self._open = {k.removeprefix(REQUEST): v for k, v in extra.items() if k.startswith(REQUEST)}
         self._answers = {k.removeprefix(ANSWER): v for k, v in extra.items() if k.startswith(ANSWER)}
 
@@ -75,7 +75,7 @@ class Requests:
         self._ledger.note_also(f"{REQUEST}{request_id}", self._open[request_id])
         await self._ledger.flush(durable=True)
 
-    def answer(self, request_id: str, value: Any, *, let_go: bool) -> Awaitable[None] | None:
+    def answer(self, request_id: str, value: Any, *, let_go: bool) -> Pending:
         """Keep an answer: kept when this returns, or when what it gives back was awaited."""
         request = self._open.get(request_id)
         if request is None:
@@ -86,6 +86,9 @@ class Requests:
             kept = dataclasses.asdict(given) if isinstance(given, Decision) else given
         elif not isinstance(value, str):
             raise SetupError(f"A question is answered with text, not {type(value).__name__}.")
+        plainly, kept = kept, self._ledger.masked(kept)
+        if kept != plainly and not isinstance(kept, str):
+            raise SetupError("This answer holds a secret, which would be done without: secrets are not kept.")
         done = self._keeper.put({f"{ANSWER}{request_id}": kept}, let_go=let_go)
         self._answers[request_id] = kept
         return done
@@ -116,8 +119,12 @@ def decision(value: Any) -> Any:
     if isinstance(value, str):
         word = value.strip().lower()
         return Decision(True, always=True) if word == "always" else {"yes": True, "no": False}.get(word, value)
-    if not isinstance(value, Mapping):
+    if isinstance(value, bool | Decision):
         return value
+    if not isinstance(value, Mapping):
+        raise SetupError(
+            f"A permission is answered with true, false, text or a Decision, not {type(value).__name__}."
+        )
     given = {key: item for key, item in value.items() if item is not None and key != "source"}
     fits = all(isinstance(item, _FIELDS.get(key, ())) for key, item in given.items())
     if "allowed" not in given or not fits:

@@ -56,6 +56,8 @@ class Run:
     state: dict[str, dict[str, Any]] = field(default_factory=dict)  # of tools, by name
     footprint: Footprint | None = None  # what it does to files; a sub-agent's is its caller's
     caller: Run | None = None  # of a sub-agent: what this run spends and changes, its caller does
+    nest: str = ""  # the session of a sub-agent
+    helped: dict[str, Usage] = field(default_factory=dict)  # by nest: what of each sub-agent is on this bill
     session_purse: Purse | None = None
     before: dict[str, float] = field(default_factory=dict)  # what earlier runs of the session have used
     resumed_from: str = ""  # how it had ended when it was taken up again; "running" when it was interrupted
@@ -148,10 +150,12 @@ class Run:
         """Seconds since the run began."""
         return self.clock() - self.started
 
-    @property
-    def left(self) -> Bounds:
-        """What a sub-agent may use: all that is left but one model call, in which its caller reads the result."""
-        coming, spent = self._coming(), self.purse.spent
+    def left(self, nest: str) -> Bounds:
+        """What a sub-agent may use: all that is left but one model call, in which its caller reads the result.
+
+        One that goes on counts from its beginning: what of it is on the bill is not taken off again.
+        """
+        coming, spent = self._coming(), self.purse.spent - Amount.of(self.helped.get(nest, NOTHING_USED))
         cost, tokens, seconds = self.max_cost_usd, self.max_tokens, self.timeout_s
         return Bounds(
             cost_usd=None if cost is None else max(0.0, cost - spent.usd - coming.usd),
@@ -159,9 +163,9 @@ class Run:
             seconds=None if seconds is None else max(0.0, seconds - self.elapsed),
         )
 
-    def under(self, caller: Run, bounds: Bounds) -> None:
-        """Become the run of a sub-agent: nothing it may use is more than `bounds`."""
-        self.caller, self.footprint = caller, caller.footprint
+    def under(self, caller: Run, bounds: Bounds, *, nest: str) -> None:
+        """Become the run of a sub-agent in the session `nest`: nothing it may use is more than `bounds`."""
+        self.caller, self.footprint, self.nest = caller, caller.footprint, nest
         least = bounds.within(Bounds(self.max_steps, self.max_cost_usd, self.max_tokens, self.timeout_s))
         self.max_steps = least.steps or self.max_steps
         self.max_cost_usd, self.max_tokens, self.timeout_s = least.cost_usd, least.tokens, least.seconds
@@ -201,7 +205,10 @@ class Run:
     def _charge(self, usage: Usage) -> Run:
         """Put it on this bill and on the caller's; gives the run at the top."""
         self.usage = self.usage + usage
-        return self if self.caller is None else self.caller._charge(usage)
+        if self.caller is None:
+            return self
+        self.caller.helped[self.nest] = self.caller.helped.get(self.nest, NOTHING_USED) + usage
+        return self.caller._charge(usage)
 
     async def before_program(self) -> None:
         """A program is about to run, and may change anything."""
@@ -209,9 +216,21 @@ class Run:
             await self.footprint.before_program()
 
     def owe_again(self, usage: Usage) -> None:
-        """Put on the bill what an interrupted part of this run had used already; its caller does not know of it."""
-        self.purse.spend(Amount.of(usage))
-        self._charge(usage)
+        """Put on the bill what an interrupted part of this run had used already."""
+        self.usage = self.usage + usage
+        if self.caller is None:
+            self.purse.spend(Amount.of(usage))
+        else:
+            self.purse.spent += Amount.of(usage)
+            self.caller.owe_for(self.nest, usage)
+
+    def owe_for(self, nest: str, usage: Usage) -> None:
+        """A sub-agent has used so much in all: put on the bill what of it is not there yet."""
+        missing = usage - self.helped.get(nest, NOTHING_USED)
+        if missing.calls > 0:
+            self.helped[nest] = usage
+            self.purse.spend(Amount.of(missing))
+            self._charge(missing)
 
     def changed(self, path: str) -> None:
         """A file was changed, on behalf of the caller, too."""

@@ -81,7 +81,7 @@ class AsyncRuntime:
             raise TypeError(f"a task is text, not {type(task).__name__}")
         if not task.strip():
             raise SetupError("The task is empty: say what is to be done.")
-        await self._kit.open()
+        await self._kit.keeper.open()
         return await self._go(task)
 
     async def resume(self) -> str | None:
@@ -90,7 +90,7 @@ class AsyncRuntime:
         Also one of another process. What its calls gave is not done again.
         """
         self._usable()
-        await self._kit.open()
+        await self._kit.keeper.open()
         if self._continued:  # answer() has gone on with it already
             self._continued = False
             return self.text
@@ -102,6 +102,7 @@ class AsyncRuntime:
 
     async def take_up(self) -> bool:
         """Go on with the run of this session; False when there is none to go on with."""
+        await self._kit.keeper.open()
         if self._state() not in RESUMABLE:
             return False
         await self._go(None)
@@ -297,10 +298,7 @@ class AsyncRuntime:
                     loop.call_soon_threadsafe(task.cancel)
 
     def reset(self) -> Awaitable[None]:
-        """Forget the conversation; the next run starts fresh. Done when this returns; may also be awaited.
-
-        With a session on an async engine, it is done when what this gives back was awaited.
-        """
+        """Forget the conversation; the next run starts fresh. Done when this returns (AsyncEngine: was awaited)."""
         self._usable()
         if self._busy:
             raise RunInProgress("reset() while a run is in progress: abort() it first.")
@@ -333,7 +331,7 @@ class AsyncRuntime:
                 feed.close()
 
     async def __aenter__(self) -> AsyncRuntime:
-        await self._kit.open()
+        await self._kit.keeper.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:

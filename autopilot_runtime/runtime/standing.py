@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from autopilot_runtime.core.errors import AutopilotError
 from autopilot_runtime.core.ids import new_id
-from autopilot_runtime.core.protocols import NOTHING_USED, Usage
+from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, SessionStore, Usage
+from autopilot_runtime.runtime.ledger import RUN
 from autopilot_runtime.runtime.run import Ending, Run
 
 PROCESS = new_id()  # this process: what lives in one, such as a terminal, is gone in another
@@ -17,6 +19,8 @@ RESUMABLE = frozenset({RUNNING, "suspended", "failed", "aborted", "max_steps", "
 # Of these, resuming is meant to give it more: the others go on with what they had left.
 _REFILLED = frozenset({"max_steps", "budget"})
 _USAGE = tuple(field.name for field in dataclasses.fields(Usage))
+# A sub-agent that ended like this has given what it had to give.
+_ENDED = frozenset({"completed", "answered", "max_steps", "budget", "failed"})
 
 
 def standing(run: Run, ending: Ending | None = None) -> dict[str, Any]:
@@ -32,6 +36,7 @@ def standing(run: Run, ending: Ending | None = None) -> dict[str, Any]:
         "tokens": run.purse.spent.tokens,
         "seconds": round(run.elapsed, 3),
         "files": list(run.files_changed),
+        "helped": {nest: _plain(usage) for nest, usage in run.helped.items()},
         "before": run.before,
         "process": PROCESS,
     }
@@ -54,6 +59,7 @@ def take_up(run: Run, state: Mapping[str, Any]) -> None:
     run.elsewhere = state.get("process") != PROCESS
     for path in state.get("files") or ():
         run.changed(str(path))
+    run.helped = {nest: _usage(used) for nest, used in (state.get("helped") or {}).items()}
     run.newest = _usage(state.get("newest"))
     if run.resumed_from in _REFILLED:
         run.usage = _usage(state.get("usage"))
@@ -61,6 +67,33 @@ def take_up(run: Run, state: Mapping[str, Any]) -> None:
     run.step = int(state.get("step") or 0)
     run.started -= float(state.get("seconds") or 0)
     run.owe_again(_usage(state.get("usage")))
+
+
+def ended_before(caller: Run, session: SessionStore) -> RunResult | None:
+    """How the run of a sub-agent came to its end before its caller was interrupted; None when it did not.
+
+    Its caller has not heard of that, so what the run has used and changed is made up for.
+    """
+    state = session.extra().get(RUN) or {}
+    status = status_of(state)
+    if status not in _ENDED:
+        return None
+    usage, files = _usage(state.get("usage")), tuple(str(path) for path in state.get("files") or ())
+    caller.owe_for(session.session_id, usage)
+    for path in files:
+        caller.changed(path)
+    return RunResult(
+        status=status,  # type: ignore[arg-type]
+        summary=state.get("summary"),
+        output=state.get("output"),
+        steps=int(state.get("step") or 0),
+        usage=usage,
+        cost_usd=usage.cost_usd,
+        files_changed=files,
+        run_id=str(state.get("id") or ""),
+        session_id=session.session_id,
+        error=AutopilotError(state["error"]) if state.get("error") else None,
+    )
 
 
 def session_totals(state: Mapping[str, Any]) -> dict[str, float]:

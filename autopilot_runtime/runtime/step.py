@@ -49,7 +49,8 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
     code = reply.control.code
     block = run.span.child()
     block.emit(EventType.BLOCK_STARTED, code=code)
-    book, desk = parts.book, parts.desk(run, block, reply.payloads)
+    book = parts.book
+    desk = parts.desk(run, block, reply.payloads, book)
     parts.notice(run)
     try:
         result = desk.misnamed(code) or await parts.sandbox.run(
@@ -62,9 +63,11 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
         )
     finally:
         parts.watch.settle()
+    if desk.fault is not None:
+        raise desk.fault
     if desk.suspended:
         raise Suspended(tuple(desk.suspended))
-    parts.close_block(book, result)
+    parts.close_block(run, book, result)
     run.unused = desk.unused
     if result.failure is not None:
         security = result.failure.kind == "security"

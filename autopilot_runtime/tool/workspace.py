@@ -79,9 +79,11 @@ class Draft:
 
     def record(self) -> dict[str, str | None]:
         """What `Workspace.was_made` needs to see afterwards whether it was made. Plain JSON."""
-        change = self.change
+        change, place = self.change, self.place
+        outside = os.path.isabs(place.shown)  # noqa: PTH117
         return {
-            "path": self.place.real,
+            # Within the workspace, as it may be at another place by then.
+            "path": place.real if outside else os.path.join(*place.folders, place.name),  # noqa: PTH118
             "shown": self.place.shown,
             "before": None if self.before is None else digest_of(self.before).hex(),
             "after": digest_of(self.after).hex(),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -107,6 +109,7 @@ def test_a_question_in_a_loop_ends_the_run_and_is_answered_by_another_process(as
     assert second.answer(request["request_id"], "blue") == "It is blue."
     assert asking.marks == [0, 1, 2]
     assert "['blue'] 1" in last_request(asking)
+    assert "did not come to" not in last_request(asking)
     assert second.last is not None
     assert second.last.status == "completed"
     assert second.open_requests == []
@@ -200,6 +203,18 @@ def test_a_permission_that_is_refused_is_an_error_the_block_sees(asking: House) 
     second.answer(first.open_requests[0]["request_id"], "not on a Friday")
     assert "not on a Friday" in last_request(asking)
     assert not (asking.folder / "work" / "a.txt").exists()
+
+
+@pytest.mark.parametrize("odd", [None, 0, ["yes"], b"yes", {"allowed": "yes"}])
+def test_a_permission_answered_with_something_else_still_waits(asking: House, odd: Any) -> None:
+    rules = {"permissions": [{"ask": "write_file(*)"}]}
+    runtime = asking.runtime(act('write_file("a.txt")', "hello"), finish("Written."), sections=rules)
+    runtime.run("Write")
+    [request] = runtime.open_requests
+    with pytest.raises(SetupError, match="A permission is answered with"):
+        runtime.answer(request["request_id"], odd)
+    assert runtime.open_requests == [request]
+    assert runtime.answer(request["request_id"], True) == "Written."
 
 
 def test_a_permission_for_another_change_is_asked_anew(asking: House) -> None:
@@ -330,6 +345,76 @@ def test_a_run_that_was_completed_leaves_nothing_to_replay(house: House) -> None
     extra = runtime.session.extra()
     assert not [key for key in extra if key.startswith(("call.", "block."))]
     assert extra["run"]["status"] == "completed"
+
+
+# ---------------------------------------------------------------- what cannot be given back
+
+
+def dies_in(house: House, code: str, *payloads: str, tools: Any = MappingProxyType({})) -> None:
+    """Leave the folder as a process that was killed in the first `mark` of this block would."""
+    runtime, aside = house.runtime(act(code, *payloads), finish()), house.folder / "aside"
+    for name, tool in tools.items():
+        runtime.register_tool(name, tool)
+
+    def die(what: Any) -> str:
+        """What is in the folder now is all there is."""
+        if not aside.exists():
+            for part in ("sessions", "work"):
+                shutil.copytree(house.folder / part, aside / part)
+        return house.mark(what)
+
+    runtime.register_tool("mark", die, replace=True)
+    runtime.run("Go")
+    house.close()
+    for part in ("sessions", "work"):
+        shutil.rmtree(house.folder / part)
+        (aside / part).rename(house.folder / part)
+
+
+def test_a_value_with_a_secret_is_not_kept_and_what_was_done_with_it_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THEIR_API_TOKEN", "not-for-any-disk-0123456789")
+    used: list[str] = []
+    tools = {"fetch": lambda: "token=not-for-any-disk-0123456789", "use": used.append}
+    dies_in(house, "found = fetch()\nuse(found)\nmark(1)", tools=tools)
+    assert used == ["token=not-for-any-disk-0123456789"]
+    assert not [p for p in (house.folder / "sessions").iterdir() if "not-for-any-disk" in p.read_text()]
+    second = house.runtime(finish("Understood."))
+    for name, tool in tools.items():
+        second.register_tool(name, tool)
+    assert second.resume() == "Understood."
+    told = last_request(house)
+    assert "its value could not be kept: it holds a secret" in told
+    assert '- use("token=[secret masked]")\n- mark(1): outcome unknown' in told
+    assert len(used) == 1  # no masked value was used in the place of the real one
+
+
+def test_what_a_block_had_done_is_told_when_it_cannot_come_to_it_again(house: House) -> None:
+    dies_in(house, 'write_file("a.txt")\nmark(1)\nwrite_file("b.txt")', "AAA", "BBB")
+    second = house.runtime(finish("Understood."), sections={"tools": ["ask_user"]})
+    assert second.resume() == "Understood."
+    assert '- write_file("a.txt")\n- mark(1): outcome unknown' in last_request(house)
+
+
+def test_payload_blocks_nobody_took_are_named_by_their_place_in_the_reply(house: House) -> None:
+    runtime = house.runtime(act('write_file("a.txt")\nmark(missing)\nwrite_file("b.txt")', "AAA", "BBB"), finish())
+    runtime.run("Go")
+    assert "they were not written: block 2." in last_request(house)
+
+
+def test_variables_that_cannot_be_brought_back_are_told_to_the_model(house: House) -> None:
+    limits = {"work_dir": "work", "max_steps": 1}
+    house.runtime(act("level = mark(1)\nmark(level)"), sections={"runtime": limits}).run("Go")
+    session = FileSession("house", "House", house.folder / "sessions")
+    key = next(key for key in session.extra() if key.endswith(".00000"))
+    entry = session.extra()[key]
+    entry["outcome"] = {"shown": None, "note": "", "lost": "it holds a secret"}
+    session.append([], extra={key: entry})
+    session.close()
+    second = house.runtime(finish("Understood."), sections={"runtime": {"work_dir": "work", "max_steps": 9}})
+    assert second.resume() == "Understood."
+    assert "Variables of earlier blocks of this run are lost" in last_request(house)
 
 
 # ---------------------------------------------------------------- killed
