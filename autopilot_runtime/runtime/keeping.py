@@ -16,7 +16,7 @@ from pathlib import Path
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.runtime.recovery import record_difference, recover
-from autopilot_runtime.runtime.runlog import ANY_MODE, RunLog, Touched, shown
+from autopilot_runtime.runtime.runlog import ANY_MODE, RunLog, Touched, below, shown
 from autopilot_runtime.runtime.sites import MAX_FILE
 from autopilot_runtime.store import refs
 from autopilot_runtime.store.look import Stopped
@@ -33,14 +33,12 @@ _AFTER_ABORT = 0.4  # seconds; who aborts does not wait for a look at a large fo
 Warn = Callable[[str], object]
 
 
-def rules_for(work_dir: str, skip: Iterable[str | os.PathLike[str]] = ()) -> Rules:
-    """What is kept of a workspace. `skip` are places whose files are ours, not the agent's."""
-    home = os.path.expanduser("~")  # noqa: PTH111 -- a home that is not known stays "~", and is nowhere
-    ours = [os.path.join(home, ".autopilot"), *skip]  # noqa: PTH118
-    inside = (os.path.relpath(os.path.realpath(one), work_dir) for one in ours)
+def rules_for(log: RunLog) -> Rules:
+    """What is kept of a workspace: not what is ours, nor what tools can make again."""
+    ours = below(log.work_dir, os.path.join(os.path.expanduser("~"), ".autopilot"))  # noqa: PTH111, PTH118 -- no home stays "~"
     return Rules(
         names=frozenset({".git", "node_modules", "__pycache__"}),
-        paths=frozenset(os.fsencode(one.replace(os.sep, "/")) for one in inside if not one.startswith("..")),
+        paths=log.left_out() | ({ours} if ours else set()),
         derived=True,
         max_file=MAX_FILE,
         max_files=50_000,
@@ -75,6 +73,16 @@ class Keeping:
         self._seen: dict[bytes, Touched] = {}  # by file tools
         self._tree: bytes | None = None  # before the first program
         self._looked = False
+
+    def leave_out(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """These are ours, too: the session of a sub-agent, say."""
+        with self._lock:
+            self._skip = (*self._skip, *places)
+            if self._log is not None:
+                try:
+                    self._log.leave_out(self._skip)
+                except StoreError as error:
+                    self._give_up(error)
 
     # ------------------------------------------------------------ before a change
 
@@ -138,7 +146,7 @@ class Keeping:
             refs.drop(log.store, LAST, keep=1)
             keep(tree)
 
-        snapshotter = Snapshotter(log.store, self._work_dir, rules_for(log.work_dir, self._skip))
+        snapshotter = Snapshotter(log.store, self._work_dir, rules_for(log))
         return snapshotter.take(kept, stopped=stopped).tree
 
     # ------------------------------------------------------------ the end
@@ -190,6 +198,7 @@ class Keeping:
         if self._log is None and not self._off:
             try:
                 self._log = log = RunLog(self._work_dir)
+                log.leave_out(self._skip)
                 recover(log, lambda: self._snapshot(log, bool))
                 log.begin(self._run, self._session, task=self.task[:_MAX_TASK], at=self._begun)
                 self._entered = True

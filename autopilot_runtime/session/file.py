@@ -56,6 +56,11 @@ class FileSession:
         self._steps_size = 0
         self._source = self.path
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files and folders that are this session's own, wherever they are."""
+        return self.folder, self.path, self.journal_path, self._backup(), self._source
+
     # ------------------------------------------------------------ reading
 
     def load(self) -> list[dict[str, Any]]:

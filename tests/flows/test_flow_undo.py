@@ -182,9 +182,31 @@ async def test_what_a_sub_agent_did_is_undone_with_its_callers_run(stage: Stage)
     assert picture(stage.work) == {"b.txt": (0o644, b"old\n")}
 
 
-async def test_the_sessions_own_files_are_no_work_of_the_agent(stage: Stage) -> None:
-    options = {**BYPASS, "session": "file", "session_dir": stage.work / "kept"}
-    stage.open(act("execute('main', 'echo x > a')"), finish(), tools=SHELL, options=options)
+@pytest.mark.parametrize("place", ["file kept", "file .", "db sessions.db", "db deep/s.db"])
+async def test_the_sessions_own_files_are_no_work_of_the_agent(stage: Stage, place: str) -> None:
+    kind, where = place.split()
+    (stage.work / "deep").mkdir()
+    where = str(stage.work / where)
+    kept = {"session_dir": where} if kind == "file" else {"db_url": f"sqlite:///{where}"}
+    options = {**BYPASS, "session": kind, **kept}
+    again = act("execute('main', 'echo y > a; echo y > deep/b')")
+    stage.open(act("execute('main', 'echo x > a')"), finish(), again, finish(), tools=SHELL, options=options)
+    await stage.run()
+    await stage.run("again")
+    held = len(stage.rt.messages)
+    assert await stage.do(stage.rt.undo) == ["a", "deep/b"]
+    assert await stage.do(stage.rt.undo) == ["a"]
+    stage.open(finish(), tools=SHELL, options=options)
+    assert len(stage.rt.messages) == held
+
+
+async def test_a_session_that_moves_into_the_workspace_is_none_of_its_files(stage: Stage) -> None:
+    stage.open(act("execute('main', 'echo x > a')"), finish(), tools=SHELL, options=BYPASS)
+    database = stage.work / "s.db"
+    database.write_bytes(b"")  # seen by the first look, before it was a session
+    await stage.run()
+    options = {**BYPASS, "session": "db", "db_url": f"sqlite:///{database}"}
+    stage.open(act("execute('main', 'echo y > a')"), finish(), tools=SHELL, options=options)
     await stage.run()
     assert await stage.do(stage.rt.undo) == ["a"]
-    assert list((stage.work / "kept").iterdir())
+    assert database.stat().st_size
