@@ -23,7 +23,7 @@ from autopilot_runtime.store.look import Stopped
 from autopilot_runtime.store.objects import digest_of
 from autopilot_runtime.store.rules import Rules, TooLarge
 from autopilot_runtime.store.snapshot import Snapshotter
-from autopilot_runtime.store.tree import State, bare
+from autopilot_runtime.store.tree import State, bare, find, plain
 from autopilot_runtime.store.upkeep import collect
 from autopilot_runtime.tool.workspace import Draft
 
@@ -44,6 +44,27 @@ def rules_for(log: RunLog) -> Rules:
         max_files=50_000,
         max_bytes=2 << 30,
     )
+
+
+def covers(log: RunLog, tree: bytes, path: bytes) -> bool:
+    """Whether a snapshot says how a path was, also when it says that there was nothing."""
+    if path.startswith(b"/"):
+        return False
+    state = find(log.store, tree, path)
+    if state is not None:
+        return state.kind != "left"
+    rules, parts = rules_for(log), path.split(b"/")
+    above = [b"/".join(parts[: n + 1]) for n in range(len(parts))]
+    if any(rules.omits(os.fsdecode(part), whole) for part, whole in zip(parts, above, strict=True)):
+        return False
+    return not any(_is_derived(rules, Path(log.work_dir, shown(one))) for one in above[:-1])
+
+
+def _is_derived(rules: Rules, folder: Path) -> bool:
+    try:
+        return rules.is_derived(set(os.listdir(folder)), lambda name: (folder / name).read_bytes()[:100])  # noqa: PTH208
+    except OSError:
+        return False  # not there yet: the write will make it
 
 
 class Keeping:
@@ -106,6 +127,9 @@ class Keeping:
         with log.store.transaction(durable=first):  # what is lost must not be lost; what came of it is on the disk
             if first and draft.before is not None and old is not None:
                 before = State("file", mode, len(draft.before), log.store.put(draft.before))
+            if first and self._tree is not None and covers(log, self._tree, path):
+                # A program may have changed it since: what counts is how it was before that.
+                before = plain(find(log.store, self._tree, path))
             touched = [Touched(self._key(one), None, bare(ANY_MODE), True) for one in made]
             touched.append(Touched(path, before, now, True))
             log.record(self._run, touched)

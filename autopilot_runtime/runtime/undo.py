@@ -137,7 +137,9 @@ def _chosen(log: RunLog, run: str | None, session: str | None) -> Entry:
     if not fitting:
         others = ", ".join(e.id for e in reversed(entries[-_NAMED:]))
         more = f" Others, by their id: {others}." if others else ""
-        raise SetupError(f"There is nothing to undo in {log.work_dir}: no run changed files there.{more}")
+        undone = any(e.undone_by and not e.undoes and session in (None, e.session) for e in log.entries())
+        why = "every run that changed files there is undone already" if undone else "no run changed files there"
+        raise SetupError(f"There is nothing to undo in {log.work_dir}: {why}.{more}")
     return fitting[-1]
 
 

@@ -74,6 +74,25 @@ async def test_the_first_state_counts_when_tools_and_shells_change_one_file(stag
     assert picture(stage.work) == {"a.txt": (0o644, b"first\n")}
 
 
+async def test_a_file_tool_after_a_shell_does_not_hide_what_the_shell_did(stage: Stage) -> None:
+    plant(stage.work)
+    (stage.work / "gone").mkdir()
+    (stage.work / "gone" / "x").write_text("x")
+    (stage.work / "node_modules").mkdir()
+    (stage.work / "node_modules" / "m.js").write_text("m")
+    before = picture(stage.work)
+    command = "echo shell > a.txt; echo made > made; rm -r gone; echo now > gone; chmod 700 sub/b.bin; mkdir -p d/e"
+    tools = "\n".join(f"write_file('{p}')" for p in ("a.txt", "made", "gone", "sub/b.bin", "d/e/f"))
+    steps = act(f"execute('main', {command!r})"), act(tools, *"PQRST"), act("write_file('node_modules/m.js')", "U")
+    stage.open(*steps, finish(), tools=SHELL, options=BYPASS)
+    await stage.run()
+    after = picture(stage.work)
+    await stage.do(stage.rt.undo)
+    assert picture(stage.work) == before
+    await stage.do(stage.rt.undo, stage.of(EventType.FILES_RESTORED)[0].undo_id)
+    assert picture(stage.work) == after
+
+
 async def test_a_change_of_somebody_else_stops_the_undo_and_force_keeps_it(stage: Stage) -> None:
     (stage.work / "a.txt").write_text("old\n")
     (stage.work / "b.txt").write_text("old\n")
