@@ -247,6 +247,7 @@ class FileSession:
         """A new, independent session with the first `at` messages (default: all)."""
         made = self._another(fork_id(self.session_id, session_id))
         whole = self._another(self.session_id)._read()
+        made.agent_name = whole.agent_name or self.agent_name
         kept_messages = whole.messages[: cut(len(whole.messages), at)]
         made.acquire()
         try:

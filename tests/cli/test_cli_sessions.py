@@ -213,6 +213,17 @@ def test_the_list_fits_80_columns_and_shows_damage_in_red(project: Project) -> N
         assert "damaged at byte" in project.cli(*command).stderr
 
 
+def test_a_session_of_the_seeds_release_reads_like_any_other(project: Project) -> None:
+    messages = [{"role": "user", "content": "[Task 1][USER INPUT] Sell"}, {"role": "assistant", "content": "Sold."}]
+    old = {"session_id": "shop", "agent_name": "Clerk", "messages": messages, "extra": {}}
+    folder(project).mkdir(parents=True)
+    (folder(project) / "shop.json").write_text(json.dumps(old))
+    assert project.cli("sessions", "list").stdout == "shop  2 messages\n  Sell\n"
+    assert "\nTask 1\nSell\n\nSold.\n" in project.cli("sessions", "show", "shop").stdout
+    assert project.cli("sessions", "fork", "shop", "--id", "other").returncode == 0
+    assert "other · Clerk · 2 messages" in project.cli("sessions", "show", "other").stdout
+
+
 def test_the_list_shows_twenty_and_filters(project: Project) -> None:
     project.agent([done("ok")])
     project.run()
