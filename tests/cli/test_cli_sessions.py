@@ -408,6 +408,21 @@ def test_ctrl_c_leaves_the_picker(project: Project) -> None:
     assert finish(child) == 130
 
 
+def test_the_picker_is_drawn_anew_for_another_size_and_says_what_it_leaves_out(project: Project) -> None:
+    three(project)
+    text = next(folder(project).glob("*.json")).read_text()
+    name = json.loads(text)["session_id"]
+    for number in range(198):
+        (folder(project) / f"copy-{number}.json").write_text(text.replace(name, f"copy-{number}"))
+    child = picker(project)
+    child.expect("200 of 200 · 1 older: --resume ID")
+    child.setwinsize(12, 60)
+    child.expect("Go on with which session(.*)Esc leaves|Go on with which session(.*)…")
+    assert len(re.findall("❯|\\n  [0-9] ", (child.match[1] or child.match[2]).replace("\r", ""))) <= 3
+    child.send("\x1b")
+    finish(child)
+
+
 def test_a_plain_terminal_gets_numbers_and_a_line(project: Project) -> None:
     three(project)
     child = project.tty("run", "--resume", TERM="dumb")
