@@ -16,6 +16,7 @@ from autopilot_runtime.cli.said import task_text
 from autopilot_runtime.cli.screen import clip
 from autopilot_runtime.cli.tty import Paint
 from autopilot_runtime.core.errors import AutopilotError, SessionConflict
+from autopilot_runtime.core.older import adopted
 
 SHOWN = 20
 _GOOD, _OPEN = ("completed", "answered"), ("suspended", "interrupted", "at work")
@@ -78,7 +79,7 @@ def _row(place: Place, head: Mapping[str, Any], logged: Mapping[str, Any]) -> Ro
         return Row(row.session_id, row.agent, row.updated, row.messages, error=str(error))
     finally:
         store.close()
-    first = next((m for m in messages if m.get("kind") == "task"), messages[0] if messages else {})
+    first = next((m for m in adopted(messages) if m["kind"] == "task"), messages[0] if messages else {})
     return Row(
         row.session_id,
         row.agent,
@@ -148,7 +149,7 @@ def lines(row: Row, paint: Paint, *, width: int, now: float | None = None) -> li
 
 
 def _facts(row: Row, *, now: float | None) -> str:
-    age = figures.ago((time.time() if now is None else now) - row.updated)
+    age = figures.ago((time.time() if now is None else now) - row.updated) if row.updated else ""
     parts = [age, figures.count(row.messages, "message"), row.status]
     if row.cost is not None:
         parts.append(figures.dollars(row.cost))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from autopilot_runtime.cli import safe
 from autopilot_runtime.cli.overview import Row, lines
-from autopilot_runtime.cli.screen import clip
+from autopilot_runtime.cli.screen import cells, clip
 from autopilot_runtime.cli.tty import Facts, Paint
 
 _NAMES = {
@@ -22,18 +22,26 @@ _NAMES = {
 }  # fmt: skip
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|O.|[^\[O\x1b])")
 _HELP = "↑ ↓ or j k move · type to filter · Enter picks · Esc leaves"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ESC_PATIENCE = 0.05
+_LOOK = 0.25  # seconds between looks at the size of the terminal
 
 
 class Picker:
     """What is shown and chosen, apart from any terminal. Letters j and k move until a filter is begun (also by /)."""
 
-    def __init__(self, found: Sequence[Row], *, height: int = 8) -> None:
+    def __init__(self, found: Sequence[Row], *, height: int = 8, older: int = 0) -> None:
         self._all = list(found)
-        self._height = max(height, 1)
+        self._older = older  # not shown, and not searched
+        self._height = 1
+        self.fit(height)
         self.filter = ""
         self._filtering = False
         self.at = 0
+
+    def fit(self, height: int) -> None:
+        """Show at most so many rows."""
+        self._height = max(height, 1)
 
     @property
     def left(self) -> list[Row]:
@@ -108,42 +116,47 @@ class Picker:
         if not count:
             out.append("    nothing has all of these words")
         more = f"{count} of {len(self._all)} · " if count != len(self._all) or count > self._height else ""
+        more += f"{self._older} older: --resume ID · " if self._older else ""
         return [*out, paint(clip(more + _HELP, width), "dim")]
 
 
-def pick(found: Sequence[Row], facts: Facts) -> Row | None:
-    """The row a person chooses; None when they leave without."""
+def pick(found: Sequence[Row], facts: Facts, *, older: int = 0) -> Row | None:
+    """The row a person chooses; None when they leave without. `older` are there, but not among these."""
     size = shutil.get_terminal_size()
     with _keyboard(facts) as read:
         if read is None or size.columns < 40 or size.lines < 8:
             return _by_number(found)
-        # Two lines a row, and a line above and below.
-        picker = Picker(found, height=min((size.lines - 4) // 2, 9))
-        return _live(picker, Paint(facts.err_colour), read)
+        return _live(Picker(found, older=older), Paint(facts.err_colour), read)
 
 
 def _live(picker: Picker, paint: Paint, read: Callable[[], list[str]]) -> Row | None:
-    above = 0
+    text: list[str] = []
     try:
         while True:
-            width = shutil.get_terminal_size().columns - 1
-            text = picker.drawn(paint, width)
-            _erase(above)
+            size = shutil.get_terminal_size()
+            _erase(text)
+            # Up to three lines a row where it is narrow, and a line above and below.
+            picker.fit(min((size.lines - 3) // (2 if size.columns >= 80 else 3), 9))
+            text = picker.drawn(paint, size.columns - 1)
             sys.stderr.write("\n".join(text) + "\n")
             sys.stderr.flush()
-            above = len(text)
-            for key in read():
+            while not (keys := read()) and shutil.get_terminal_size() == size:
+                pass  # each read waits for a while
+            for key in keys:
                 done = picker.press(key)
                 if done is not None:
                     return picker.chosen if done else None
     finally:
-        _erase(above)
+        _erase(text)
         sys.stderr.flush()
 
 
-def _erase(above: int) -> None:
-    if above:
-        sys.stderr.write(f"\x1b[{above}A\r\x1b[J")
+def _erase(text: Sequence[str]) -> None:
+    """Take away what was drawn, also when the terminal has become narrower since, and has folded its lines."""
+    if text:
+        size = shutil.get_terminal_size()
+        rows = sum(max(-(-cells(_COLOUR.sub("", line)) // size.columns), 1) for line in text)
+        sys.stderr.write(f"\x1b[{min(rows, size.lines)}A\r\x1b[J")
 
 
 @contextlib.contextmanager
@@ -170,7 +183,9 @@ def _keyboard(facts: Facts) -> Iterator[Callable[[], list[str]] | None]:
 
 
 def _keys(fd: int) -> list[str]:
-    """The next keys; the end of input leaves, like Esc."""
+    """The next keys, none when there are none for a while; the end of input leaves, like Esc."""
+    if not select.select([fd], [], [], _LOOK)[0]:
+        return []
     data = os.read(fd, 1024)
     if not data:
         return ["escape", "escape"]

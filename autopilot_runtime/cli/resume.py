@@ -17,7 +17,7 @@ from autopilot_runtime.core.errors import SessionError, SetupError
 from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.agentpaths import shipped_agents
 
-_PICKED_FROM = 50
+_PICKED_FROM = 200
 
 
 def settled(request: Request, facts: Facts, tell: Callable[[str], None]) -> Request:
@@ -119,11 +119,11 @@ def _picked(request: Request, facts: Facts) -> str:
     from autopilot_runtime.cli.pick import pick  # only where somebody picks
 
     agent = AgentFile.load(request.agent, request.overrides).name if request.agent else None
-    found, _ = rows(request.place, limit=_PICKED_FROM, agent=agent)
+    found, older = rows(request.place, limit=_PICKED_FROM, agent=agent)
     good = [row for row in found if not row.error]
     if not good:
         raise SetupError("There is no session to go on with yet.")
-    chosen = pick(good, facts)
+    chosen = pick(good, facts, older=older)
     if chosen is None:
         raise KeyboardInterrupt
     return chosen.session_id

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from autopilot_runtime.core.older import adopted
+
 Speaker = Literal["task", "agent", "result", "message", "environment", "instructions", "status", "note"]
 _SPEAKERS: tuple[tuple[str, Speaker], ...] = (
     ("USER INPUT", "task"),
@@ -31,7 +33,7 @@ class Part:
 
 def parts(messages: Sequence[Mapping[str, Any]], tag: str) -> list[Part]:
     """The conversation, part by part. Only a line with the session's tag begins one: nobody else can write it."""
-    return [part for message in messages for part in _of(message, tag)]
+    return [part for message in adopted(messages) for part in _of(message, tag)]
 
 
 def _of(message: Mapping[str, Any], tag: str) -> list[Part]:
@@ -41,6 +43,8 @@ def _of(message: Mapping[str, Any], tag: str) -> list[Part]:
         return [Part("agent", content, task, marks)]
     speaker: Speaker = "task" if kind == "task" else "result" if kind == "result" else "note"
     found: list[Part] = []
+    if speaker == "task" and not (tag and tag in content):  # of a writer without tags
+        content = content.removeprefix(f"[Task {task}][USER INPUT]").lstrip(" ")
     for head, text in _sections(content, tag):
         who = next((who for word, who in _SPEAKERS if head.endswith(f"[{word}]")), speaker)
         if text.strip():
@@ -66,5 +70,5 @@ def _sections(content: str, tag: str) -> list[tuple[str, str]]:
 
 def task_text(message: Mapping[str, Any], tag: str) -> str:
     """What the person asked for in this message."""
-    of = _of(message, tag) if message else []
+    of = parts([message], tag) if message else []
     return next((part.text for part in of if part.speaker == "task"), of[0].text if of else "")

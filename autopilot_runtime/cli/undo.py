@@ -70,6 +70,8 @@ def _line(one: Undoable) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.at))
     shown = ", ".join(safe.one_line(path, 60) for path in one.paths[:3])
     more = f" and {len(one.paths) - 3} more" if len(one.paths) > 3 else ""
+    if one.unseen:  # what its commands did is looked at when it is undone
+        more += ", and what its commands changed" if one.paths else "what its commands changed"
     return f"{one.id}  {when}  {safe.one_line(one.task, 60)}\n    {shown}{more}"
 
 

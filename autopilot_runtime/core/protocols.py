@@ -274,7 +274,8 @@ class SessionStore(Protocol):
 
     A store whose calls wait for a disk or a server says `blocking = True`: they are then made on a thread. One that
     must be awaited has a coroutine `open()`, which reads the session; its `load` and `extra` then give what was read,
-    and all its other calls are coroutines.
+    and all its other calls are coroutines. One that is kept in files or folders names them in `places`: undo leaves
+    those alone.
     """
 
     session_id: str

@@ -35,6 +35,13 @@ class Footprint:
         self._lock = threading.Lock()
         self._keeping: Keeping | None = None
 
+    def leave_out(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """What is kept there is ours, not the run's work."""
+        with self._lock:
+            self._skip = (*self._skip, *places)
+            if self._keeping is not None:
+                self._keeping.leave_out(places)
+
     def before_write(self, draft: Draft, made: Iterable[str]) -> None:
         """A file tool is about to put a draft in its place; these folders were made for it just now."""
         self._kept().before_write(draft, made)

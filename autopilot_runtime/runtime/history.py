@@ -10,6 +10,7 @@ from autopilot_runtime.context.archive import State
 from autopilot_runtime.context.budget import Meter
 from autopilot_runtime.context.view import View, Words
 from autopilot_runtime.core.message import Kind, Message, Role, printable
+from autopilot_runtime.core.older import adopted
 from autopilot_runtime.core.protocols import Usage
 from autopilot_runtime.core.stream import Stream
 from autopilot_runtime.runtime.inbox import Inbox
@@ -39,7 +40,7 @@ class History:
 
     def reload(self) -> None:
         """Take what the session store holds."""
-        self.messages = [Message.from_dict(value) for value in self._keeper.load()]
+        self.messages = [Message.from_dict(value) for value in adopted(self._keeper.load())]
         extra = self._keeper.extra()
         self.unread = None
         self.view.load(self.messages, self._state(extra.get(MEMORY)))

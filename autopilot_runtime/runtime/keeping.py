@@ -16,14 +16,14 @@ from pathlib import Path
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.runtime.recovery import record_difference, recover
-from autopilot_runtime.runtime.runlog import ANY_MODE, RunLog, Touched, shown
+from autopilot_runtime.runtime.runlog import ANY_MODE, RunLog, Touched, below, shown
 from autopilot_runtime.runtime.sites import MAX_FILE
 from autopilot_runtime.store import refs
 from autopilot_runtime.store.look import Stopped
 from autopilot_runtime.store.objects import digest_of
 from autopilot_runtime.store.rules import Rules, TooLarge
 from autopilot_runtime.store.snapshot import Snapshotter
-from autopilot_runtime.store.tree import State, bare
+from autopilot_runtime.store.tree import State, bare, find, plain
 from autopilot_runtime.store.upkeep import collect
 from autopilot_runtime.tool.workspace import Draft
 
@@ -33,19 +33,38 @@ _AFTER_ABORT = 0.4  # seconds; who aborts does not wait for a look at a large fo
 Warn = Callable[[str], object]
 
 
-def rules_for(work_dir: str, skip: Iterable[str | os.PathLike[str]] = ()) -> Rules:
-    """What is kept of a workspace. `skip` are places whose files are ours, not the agent's."""
-    home = os.path.expanduser("~")  # noqa: PTH111 -- a home that is not known stays "~", and is nowhere
-    ours = [os.path.join(home, ".autopilot"), *skip]  # noqa: PTH118
-    inside = (os.path.relpath(os.path.realpath(one), work_dir) for one in ours)
+def rules_for(log: RunLog) -> Rules:
+    """What is kept of a workspace: not what is ours, nor what tools can make again."""
+    ours = below(log.work_dir, os.path.join(os.path.expanduser("~"), ".autopilot"))  # noqa: PTH111, PTH118 -- no home stays "~"
     return Rules(
         names=frozenset({".git", "node_modules", "__pycache__"}),
-        paths=frozenset(os.fsencode(one.replace(os.sep, "/")) for one in inside if not one.startswith("..")),
+        paths=log.left_out() | ({ours} if ours else set()),
         derived=True,
         max_file=MAX_FILE,
         max_files=50_000,
         max_bytes=2 << 30,
     )
+
+
+def covers(log: RunLog, tree: bytes, path: bytes) -> bool:
+    """Whether a snapshot says how a path was, also when it says that there was nothing."""
+    if path.startswith(b"/"):
+        return False
+    state = find(log.store, tree, path)
+    if state is not None:
+        return state.kind != "left"
+    rules, parts = rules_for(log), path.split(b"/")
+    above = [b"/".join(parts[: n + 1]) for n in range(len(parts))]
+    if any(rules.omits(os.fsdecode(part), whole) for part, whole in zip(parts, above, strict=True)):
+        return False
+    return not any(_is_derived(rules, Path(log.work_dir, shown(one))) for one in above[:-1])
+
+
+def _is_derived(rules: Rules, folder: Path) -> bool:
+    try:
+        return rules.is_derived(set(os.listdir(folder)), lambda name: (folder / name).read_bytes()[:100])  # noqa: PTH208
+    except OSError:
+        return False  # not there yet: the write will make it
 
 
 class Keeping:
@@ -76,6 +95,16 @@ class Keeping:
         self._tree: bytes | None = None  # before the first program
         self._looked = False
 
+    def leave_out(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """These are ours, too: the session of a sub-agent, say."""
+        with self._lock:
+            self._skip = (*self._skip, *places)
+            if self._log is not None:
+                try:
+                    self._log.leave_out(self._skip)
+                except StoreError as error:
+                    self._give_up(error)
+
     # ------------------------------------------------------------ before a change
 
     def before_write(self, draft: Draft, made: Iterable[str]) -> None:
@@ -98,6 +127,9 @@ class Keeping:
         with log.store.transaction(durable=first):  # what is lost must not be lost; what came of it is on the disk
             if first and draft.before is not None and old is not None:
                 before = State("file", mode, len(draft.before), log.store.put(draft.before))
+            if first and self._tree is not None and covers(log, self._tree, path):
+                # A program may have changed it since: what counts is how it was before that.
+                before = plain(find(log.store, self._tree, path))
             touched = [Touched(self._key(one), None, bare(ANY_MODE), True) for one in made]
             touched.append(Touched(path, before, now, True))
             log.record(self._run, touched)
@@ -138,7 +170,7 @@ class Keeping:
             refs.drop(log.store, LAST, keep=1)
             keep(tree)
 
-        snapshotter = Snapshotter(log.store, self._work_dir, rules_for(log.work_dir, self._skip))
+        snapshotter = Snapshotter(log.store, self._work_dir, rules_for(log))
         return snapshotter.take(kept, stopped=stopped).tree
 
     # ------------------------------------------------------------ the end
@@ -190,6 +222,7 @@ class Keeping:
         if self._log is None and not self._off:
             try:
                 self._log = log = RunLog(self._work_dir)
+                log.leave_out(self._skip)
                 recover(log, lambda: self._snapshot(log, bool))
                 log.begin(self._run, self._session, task=self.task[:_MAX_TASK], at=self._begun)
                 self._entered = True

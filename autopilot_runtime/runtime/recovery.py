@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from autopilot_runtime.core.errors import StoreError
-from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, is_alive
+from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, is_alive, is_within
 from autopilot_runtime.runtime.sites import Sites
 from autopilot_runtime.store.rules import TooLarge
 from autopilot_runtime.store.tree import State, difference
@@ -44,9 +44,11 @@ def record_difference(log: RunLog, run: str, before: bytes, after: bytes) -> Non
     Of what its own file tools wrote, the state before the first of them stays the one to go back to.
     """
     others = log.of_others(run)
+    ours = log.left_out()
     own = {one.path for one in log.touched(run)}
     found = difference(log.store, before, after)
-    log.record(run, [Touched(path, *states) for path, states in found.items() if path in own or path not in others])
+    theirs = [path for path in found if path in own or path not in others]
+    log.record(run, [Touched(path, *found[path]) for path in theirs if not is_within(path, ours)])
 
 
 def _close(log: RunLog, entry: Entry, look: Look) -> None:

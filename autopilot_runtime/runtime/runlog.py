@@ -22,6 +22,7 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS run_paths (
         run TEXT NOT NULL, path BLOB NOT NULL, was BLOB, now BLOB, by_tool INTEGER NOT NULL, PRIMARY KEY (run, path)
         ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS left_out (path BLOB PRIMARY KEY) WITHOUT ROWID",
 )
 _COLUMNS = "id, session, task, begun, ended, status, owner, tree, undoes, undone_by"
 # open: at work. unseen: over, but what its programs did was not looked at. restoring: an undo in the middle.
@@ -112,7 +113,24 @@ class RunLog:
             WHERE r.id <> this.id AND p.by_tool AND (r.ended IS NULL OR r.ended > this.begun)"""
         return {row[0] for row in self.store.rows(question, (run,))}
 
+    def left_out(self) -> frozenset[bytes]:
+        """Where sessions are kept in this folder: whoever looks, they are no work of an agent."""
+        return frozenset(row[0] for row in self.store.rows("SELECT path FROM left_out"))
+
     # ------------------------------------------------------------ writing
+
+    def leave_out(self, places: Iterable[str | os.PathLike[str]]) -> None:
+        """Never look at these again: who finishes what a killed run left does not know where its session was."""
+        inside = {path for one in places if (path := below(self.work_dir, one)) is not None}
+        fresh = inside - self.left_out() if inside else inside
+        if not fresh:
+            return
+        root = os.fsencode(self.work_dir)
+        with self.store.transaction() as link:
+            link.executemany("INSERT OR IGNORE INTO left_out VALUES (?)", [(path,) for path in fresh])
+            # What was seen of their folders was seen with them in it.
+            parents = [(root, path.rpartition(b"/")[0]) for path in fresh]
+            link.executemany("DELETE FROM stats WHERE root = ? AND folder = ?", parents)
 
     def begin(
         self, run: str, session: str, *, task: str, at: float, status: Status = "open", undoes: str = ""
@@ -187,6 +205,17 @@ class RunLog:
             return runs[: len(runs) - KEPT_RUNS]
         size = self.store.rows("SELECT (SELECT page_count FROM pragma_page_count) * page_size FROM pragma_page_size")
         return runs[: len(runs) // 2] if int(size[0][0]) > MOST_BYTES else []
+
+
+def below(work_dir: str, place: str | os.PathLike[str]) -> bytes | None:
+    """A place relative to the folder, as the index spells it; None when it is not inside."""
+    root, real = work_dir.rstrip(os.sep) + os.sep, os.path.realpath(place)
+    return os.fsencode(real.removeprefix(root).replace(os.sep, "/")) if real.startswith(root) else None
+
+
+def is_within(path: bytes, places: frozenset[bytes]) -> bool:
+    """Whether a path is one of these, or in one of them."""
+    return any(path == place or path.startswith(place + b"/") for place in places)
 
 
 def heads_differ(one: State | None, other: State | None) -> bool:

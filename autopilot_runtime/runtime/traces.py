@@ -36,6 +36,8 @@ class Traces:
                 warn=lambda text: run.scope.emit(EventType.WARNING, message=text),
                 skip=self._own_places(),
             )
+        elif run.footprint is not None:
+            run.footprint.leave_out(self._own_places())
         if run.footprint is not None:
             self._workspace.before_write = run.footprint.before_write
 
@@ -63,5 +65,4 @@ class Traces:
 
     def _own_places(self) -> tuple[str | os.PathLike[str], ...]:
         """Where the session itself is kept: no work of the agent, so undo leaves it alone."""
-        folder = getattr(self._session, "folder", None)
-        return (folder,) if isinstance(folder, str | os.PathLike) else ()
+        return tuple(getattr(self._session, "places", ()))

@@ -11,7 +11,16 @@ from autopilot_runtime.core.errors import EditConflict, RunInProgress, SetupErro
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.runtime.keeping import rules_for
 from autopilot_runtime.runtime.recovery import conclude, recover, roll_back
-from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, shown, store_path
+from autopilot_runtime.runtime.runlog import (
+    Entry,
+    RunLog,
+    Touched,
+    heads_differ,
+    is_alive,
+    is_within,
+    shown,
+    store_path,
+)
 from autopilot_runtime.runtime.sites import Sites
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.tree import State
@@ -31,7 +40,7 @@ class Undone:
 
 @dataclass(frozen=True, slots=True)
 class Undoable:
-    """A run, or an undo, of this folder that can be undone."""
+    """A run, or an undo, of this folder that can be undone. `unseen`: what its programs did is looked at by then."""
 
     id: str
     session: str
@@ -39,6 +48,7 @@ class Undoable:
     at: float
     paths: tuple[str, ...]
     undoes: str = ""
+    unseen: bool = False
 
 
 def undo(
@@ -57,7 +67,8 @@ def undo(
         raise SetupError(f"There is nothing to undo in {work_dir}: no run has changed files there.")
     log = RunLog(work_dir)
     try:
-        done = _ready(log, skip, force=force)
+        log.leave_out(skip)
+        done = _ready(log, force=force)
         if done is not None and run in (None, done.run):
             return done  # what was asked for once, and cut off
         entry = _chosen(log, run, session)
@@ -79,18 +90,28 @@ def undoable(work_dir: str | os.PathLike[str]) -> list[Undoable]:
 
 def _listed(log: RunLog, entry: Entry) -> Undoable:
     paths = tuple(shown(one.path) for one in log.touched(entry.id))
-    return Undoable(entry.id, entry.session, entry.task, entry.ended or entry.begun, paths, entry.undoes)
+    return Undoable(
+        entry.id,
+        entry.session,
+        entry.task,
+        entry.ended or entry.begun,
+        paths,
+        entry.undoes,
+        unseen=entry.tree is not None,
+    )
 
 
 def _can_be(entry: Entry) -> bool:
-    return not entry.undone_by and entry.status in ("done", "unseen")
+    if entry.undone_by or entry.status == "restoring":
+        return False
+    return entry.status != "open" or not is_alive(entry.owner)  # killed: what it did is known by its first undo
 
 
-def _ready(log: RunLog, skip: Iterable[str | os.PathLike[str]], *, force: bool) -> Undone | None:
+def _ready(log: RunLog, *, force: bool) -> Undone | None:
     """Finish what killed processes left; refuse while another one is at work here."""
 
     def look() -> bytes:
-        return Snapshotter(log.store, log.work_dir, rules_for(log.work_dir, skip)).take().tree
+        return Snapshotter(log.store, log.work_dir, rules_for(log)).take().tree
 
     found = recover(log, look)
     if found.at_work and not force:
@@ -116,12 +137,15 @@ def _chosen(log: RunLog, run: str | None, session: str | None) -> Entry:
     if not fitting:
         others = ", ".join(e.id for e in reversed(entries[-_NAMED:]))
         more = f" Others, by their id: {others}." if others else ""
-        raise SetupError(f"There is nothing to undo in {log.work_dir}: no run changed files there.{more}")
+        undone = any(e.undone_by and not e.undoes and session in (None, e.session) for e in log.entries())
+        why = "every run that changed files there is undone already" if undone else "no run changed files there"
+        raise SetupError(f"There is nothing to undo in {log.work_dir}: {why}.{more}")
     return fitting[-1]
 
 
 def _undo(log: RunLog, entry: Entry, *, force: bool) -> Undone:
-    touched = log.touched(entry.id)
+    ours = log.left_out()
+    touched = [one for one in log.touched(entry.id) if not _is_ours(one, ours)]
     left = [one for one in touched if "left" in (one.was and one.was.kind, one.now and one.now.kind)]
     plan = [one for one in touched if one not in left]
     with Sites(log.work_dir, log.store) as sites, log.store.transaction():
@@ -141,6 +165,11 @@ def _undo(log: RunLog, entry: Entry, *, force: bool) -> Undone:
     conclude(log, undo, stay=stay)
     paths = tuple(sorted(shown(path) for path in wanted if path not in stay))
     return Undone(undo.id, entry.id, paths, tuple(shown(one.path) for one in left))
+
+
+def _is_ours(one: Touched, ours: frozenset[bytes]) -> bool:
+    """Whether a path is a session's. What a file tool wrote beside one, in its folder, is still the run's work."""
+    return one.path in ours if one.by_tool else is_within(one.path, ours)
 
 
 def _enter(log: RunLog, entry: Entry, wanted: dict[bytes, State | None], current: dict[bytes, State | None]) -> Entry:

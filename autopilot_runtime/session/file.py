@@ -58,6 +58,11 @@ class FileSession:
         self._steps_size = 0
         self._source = self.path
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files and folders that are this session's own, wherever they are."""
+        return self.folder, self.path, self.journal_path, self._backup(), self._source
+
     # ------------------------------------------------------------ reading
 
     def load(self) -> list[dict[str, Any]]:
@@ -256,6 +261,7 @@ class FileSession:
         """A new, independent session with the first `at` messages (default: all)."""
         made = self._another(fork_id(self.session_id, session_id))
         whole = self._another(self.session_id)._read()
+        made.agent_name = whole.agent_name or self.agent_name
         kept_messages = whole.messages[: cut(len(whole.messages), at)]
         made.acquire()
         try:

@@ -8,6 +8,7 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.core.errors import MissingExtra, SessionError, SetupError
@@ -61,6 +62,11 @@ class DatabaseSession:
 
     def __repr__(self) -> str:
         return f"DatabaseSession({self.session_id[:80]!r}, {self._store.door.place!r})"
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files of the database, where it is SQLite: a session's own, wherever they are."""
+        return self._store.door.files
 
     def load(self) -> list[dict[str, Any]]:
         """The messages."""
@@ -167,6 +173,11 @@ class AsyncDatabaseSession:
 
     def __repr__(self) -> str:
         return f"AsyncDatabaseSession({self.session_id[:80]!r}, {self._store.door.place!r})"
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The files of the database, where it is SQLite: a session's own, wherever they are."""
+        return self._store.door.files
 
     async def open(self) -> None:
         """Make or upgrade the tables and read the session; also after a conflict, to know what is stored now."""

@@ -6,13 +6,14 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from autopilot_runtime.core.errors import SessionError, SetupError
-from autopilot_runtime.session.sqlengine import Connected, connected, inherit, is_in_memory, shown
+from autopilot_runtime.session.sqlengine import Connected, connected, files_of, inherit, is_in_memory, shown
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -28,6 +29,7 @@ class Door(Protocol):
 
     place: str
     secret: str
+    files: tuple[Path, ...]
 
     @property
     def engine(self) -> Engine:
@@ -51,7 +53,7 @@ class SyncDoor:
     def __init__(self, target: URL | Engine) -> None:
         self._target = target
         url = target if isinstance(target, URL) else target.url
-        self.place, self.secret = shown(url), str(url.password or "")
+        self.place, self.secret, self.files = shown(url), str(url.password or ""), files_of(url)
         self._owner = os.getpid()
         self._connected: Connected | None = None
         self._never = threading.Event()
@@ -102,7 +104,7 @@ class AsyncDoor:
             raise SetupError(f"AsyncDatabaseSession takes an AsyncEngine of SQLAlchemy, not {type(engine).__name__}.")
         self._engine = engine
         self._owner = os.getpid()
-        self.place, self.secret = shown(engine.url), str(engine.url.password or "")
+        self.place, self.secret, self.files = shown(engine.url), str(engine.url.password or ""), files_of(engine.url)
 
     @property
     def engine(self) -> Engine:

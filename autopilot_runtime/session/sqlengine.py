@@ -7,6 +7,7 @@ import threading
 import weakref
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -85,6 +86,18 @@ def parsed(db_url: str) -> URL:
 def shown(url: URL) -> str:
     """The database as errors name it: no password, and no query, which may hold one."""
     return url.set(query={}).render_as_string(hide_password=True)
+
+
+def files_of(url: URL) -> tuple[Path, ...]:
+    """The files that a SQLite database is, where it is one: its journals come and go beside it."""
+    if url.get_backend_name() != "sqlite" or is_in_memory(url):
+        return ()
+    name = str(url.database)
+    if name.startswith("file:"):
+        name = unquote(name.removeprefix("file:").partition("?")[0])
+    # Absolute now: the folder we are in may be another one later.
+    path = str(Path(name).absolute())
+    return tuple(Path(path + end) for end in ("", "-wal", "-shm", "-journal"))
 
 
 def is_in_memory(url: URL) -> bool:

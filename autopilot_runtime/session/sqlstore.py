@@ -201,7 +201,8 @@ class SqlStore:
 
     async def fork(self, at: int | None, session_id: str | None) -> SqlStore:
         """A new, independent session of the first `at` messages."""
-        target = Name(fork_id(self.name.session_id, session_id), self.name.agent_name)
+        head = await self.metadata() or {}
+        target = Name(fork_id(self.name.session_id, session_id), head.get("agent_name") or self.name.agent_name)
         revision, now = new_id("r"), self._clock()
         await self._run(lambda c: sqlwrite.copy(c, self.name, target, at=at, revision=revision, now=now))
         return self.beside(target)

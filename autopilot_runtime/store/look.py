@@ -97,7 +97,7 @@ class Look:
         if before is not None and before.names == joined and before.stamps == stamped:
             heads = before.heads
         else:
-            joined, stamped, heads = self._files(folder, names, infos, stamps, before, began)
+            joined, stamped, heads = self._files(folder, path, names, infos, stamps, before, began)
         self.left += heads[::HEAD_SIZE].count(b"x")
         folders = self._below(folder, path, below, depth)
         if before is not None and before.folders == folders and before.heads == heads and before.names == joined:
@@ -123,8 +123,8 @@ class Look:
         parts: list[bytes] = []
         for name, mode in sorted(below):
             spelt = os.fsencode(name)
-            full = path + b"/" + spelt if path else spelt
-            if name in self._rules.names or full in self._rules.paths or name.startswith(SCRATCH):
+            full = _join(path, spelt)
+            if self._rules.omits(name, full) or name.startswith(SCRATCH):
                 continue
             state = self._descend(folder, name, full, mode, depth)
             if state is not None:
@@ -149,6 +149,7 @@ class Look:
     def _files(
         self,
         folder: Folder,
+        path: bytes,
         names: list[str],
         infos: list[os.stat_result],
         stamps: list[bytes],
@@ -163,12 +164,12 @@ class Look:
             old = known.get(spelt)
             if old is not None and old[0] == stamp:
                 kept.append((spelt, stamp, old[1]))
-            elif name not in self._rules.names:
+            elif not self._rules.omits(name, _join(path, spelt)):
                 found = self._entry(folder, name, info, began)
                 if found is not None:
                     kept.append((spelt, found[0], found[1].head))
             else:
-                # Left out by name: it has a place in the row, so that the rows compare, and none in the tree.
+                # Left out: it has a place in the row, so that the rows compare, and none in the tree.
                 kept.append((spelt, stamp, bytes(HEAD_SIZE)))
         return b"\0".join(k[0] for k in kept), b"".join(k[1] for k in kept), b"".join(k[2] for k in kept)
 
@@ -250,6 +251,10 @@ def _same(one: os.stat_result, other: os.stat_result) -> bool:
         and one.st_ctime_ns == other.st_ctime_ns
         and stat.S_ISREG(other.st_mode)
     )
+
+
+def _join(path: bytes, name: bytes) -> bytes:
+    return path + b"/" + name if path else name
 
 
 def _left(looks: bytes) -> State:

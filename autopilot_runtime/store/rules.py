@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from autopilot_runtime.core.errors import StoreError
 
 SCRATCH = ".autopilot-restore-"  # folders of a restore at work begin so
+# What an atomic write of ours stands in until it is renamed.
+_TEMP = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 
@@ -20,7 +23,8 @@ class TooLarge(StoreError):
 class Rules:
     """Names and paths that are left out, with all they hold, and what a snapshot may cost.
 
-    `derived` leaves out what tools make and can make again: environments, caches that say so by CACHEDIR.TAG.
+    `derived` leaves out what tools make and can make again: environments, caches that say so by CACHEDIR.TAG, and
+    what a write in the middle stands in.
     """
 
     names: frozenset[str] = frozenset()
@@ -29,6 +33,13 @@ class Rules:
     max_file: int = 512 << 20
     max_files: int | None = None
     max_bytes: int | None = None
+
+    def omits(self, name: str, path: bytes) -> bool:
+        """Whether an entry is left out by its name or its place."""
+        return name in self.names or path in self.paths or self._is_passing(name)
+
+    def _is_passing(self, name: str) -> bool:
+        return self.derived and name.endswith(".tmp") and _TEMP.fullmatch(name) is not None
 
     def is_derived(self, names: set[str], read: Callable[[str], bytes]) -> bool:
         """Whether a folder with these names is something that a tool made and can make again."""

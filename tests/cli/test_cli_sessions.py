@@ -213,6 +213,17 @@ def test_the_list_fits_80_columns_and_shows_damage_in_red(project: Project) -> N
         assert "damaged at byte" in project.cli(*command).stderr
 
 
+def test_a_session_of_the_seeds_release_reads_like_any_other(project: Project) -> None:
+    messages = [{"role": "user", "content": "[Task 1][USER INPUT] Sell"}, {"role": "assistant", "content": "Sold."}]
+    old = {"session_id": "shop", "agent_name": "Clerk", "messages": messages, "extra": {}}
+    folder(project).mkdir(parents=True)
+    (folder(project) / "shop.json").write_text(json.dumps(old))
+    assert project.cli("sessions", "list").stdout == "shop  2 messages\n  Sell\n"
+    assert "\nTask 1\nSell\n\nSold.\n" in project.cli("sessions", "show", "shop").stdout
+    assert project.cli("sessions", "fork", "shop", "--id", "other").returncode == 0
+    assert "other · Clerk · 2 messages" in project.cli("sessions", "show", "other").stdout
+
+
 def test_the_list_shows_twenty_and_filters(project: Project) -> None:
     project.agent([done("ok")])
     project.run()
@@ -395,6 +406,21 @@ def test_ctrl_c_leaves_the_picker(project: Project) -> None:
     child.expect("Esc leaves")
     child.sendintr()
     assert finish(child) == 130
+
+
+def test_the_picker_is_drawn_anew_for_another_size_and_says_what_it_leaves_out(project: Project) -> None:
+    three(project)
+    text = next(folder(project).glob("*.json")).read_text()
+    name = json.loads(text)["session_id"]
+    for number in range(198):
+        (folder(project) / f"copy-{number}.json").write_text(text.replace(name, f"copy-{number}"))
+    child = picker(project)
+    child.expect("200 of 200 · 1 older: --resume ID")
+    child.setwinsize(12, 60)
+    child.expect("Go on with which session(.*)Esc leaves|Go on with which session(.*)…")
+    assert len(re.findall("❯|\\n  [0-9] ", (child.match[1] or child.match[2]).replace("\r", ""))) <= 3
+    child.send("\x1b")
+    finish(child)
 
 
 def test_a_plain_terminal_gets_numbers_and_a_line(project: Project) -> None:

@@ -217,6 +217,7 @@ class SessionContract:
         assert session.load() == [*numbered(4), REPLY]
         assert fork.load() == [*numbered(2), HELLO]
         assert "parent" not in fork.metadata()
+        assert fork.metadata()["agent_name"] == session.metadata()["agent_name"]
         ids = {one["session_id"] for one in session.list_sessions()}
         assert ids == {"team/a", fork.session_id}
         fork.reset()

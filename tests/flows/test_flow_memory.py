@@ -564,3 +564,22 @@ def test_ten_thousand_messages_are_there_in_half_a_second(tmp_path: Path) -> Non
             loads.append(time.perf_counter() - read)
             assert runtime._async._kit.history.meter.used > 1_000_000
     assert min(loads) < max(0.5, 5 * min(reads))  # counting all of it would take twenty times as long as reading it
+
+
+def test_a_conversation_of_the_seeds_release_goes_on_with_its_tasks(tmp_path: Path) -> None:
+    said = ["[Task 1][USER INPUT] Make a shop", "I make it.", "[EXECUTION RESULT]\nok", "Made."]
+    said += ["[Task 2][USER INPUT] Add a basket", "Added."]
+    roles = ("user", "assistant")
+    messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(said)]
+    old = {"session_id": "s", "agent_name": "Memo", "created_at": 1.0, "updated_at": 2.0, "messages": messages}
+    (tmp_path / "kept").mkdir()
+    path = tmp_path / "kept" / "s.json"
+    path.write_text(json.dumps({**old, "extra": {"memory_state": {"archived": []}}}))
+    model = ScriptedProvider([act("archive_context(task=1, summary='A shop was made.')"), finish("ok")])
+    store = {"session": "file", "session_id": "s", "session_dir": path.parent}
+    with Runtime(agent(tmp_path), provider=model, **store) as runtime:
+        assert runtime.run("Now sell") == "ok"
+        assert [one["content"] for one in runtime.messages[:6]] == said
+        assert [one["task"] for one in runtime.messages] == [1, 1, 1, 1, 2, 2, 3, 3, 3, 3]
+    assert sent(model)[:3] == ["[ARCHIVED TASK 1]", "[Task 2][USER INPUT] Add a basket", "Added."]
+    assert sent(model, 0)[6] == "[Task 3][USER INPUT]"

@@ -74,6 +74,25 @@ async def test_the_first_state_counts_when_tools_and_shells_change_one_file(stag
     assert picture(stage.work) == {"a.txt": (0o644, b"first\n")}
 
 
+async def test_a_file_tool_after_a_shell_does_not_hide_what_the_shell_did(stage: Stage) -> None:
+    plant(stage.work)
+    (stage.work / "gone").mkdir()
+    (stage.work / "gone" / "x").write_text("x")
+    (stage.work / "node_modules").mkdir()
+    (stage.work / "node_modules" / "m.js").write_text("m")
+    before = picture(stage.work)
+    command = "echo shell > a.txt; echo made > made; rm -r gone; echo now > gone; chmod 700 sub/b.bin; mkdir -p d/e"
+    tools = "\n".join(f"write_file('{p}')" for p in ("a.txt", "made", "gone", "sub/b.bin", "d/e/f"))
+    steps = act(f"execute('main', {command!r})"), act(tools, *"PQRST"), act("write_file('node_modules/m.js')", "U")
+    stage.open(*steps, finish(), tools=SHELL, options=BYPASS)
+    await stage.run()
+    after = picture(stage.work)
+    await stage.do(stage.rt.undo)
+    assert picture(stage.work) == before
+    await stage.do(stage.rt.undo, stage.of(EventType.FILES_RESTORED)[0].undo_id)
+    assert picture(stage.work) == after
+
+
 async def test_a_change_of_somebody_else_stops_the_undo_and_force_keeps_it(stage: Stage) -> None:
     (stage.work / "a.txt").write_text("old\n")
     (stage.work / "b.txt").write_text("old\n")
@@ -182,9 +201,31 @@ async def test_what_a_sub_agent_did_is_undone_with_its_callers_run(stage: Stage)
     assert picture(stage.work) == {"b.txt": (0o644, b"old\n")}
 
 
-async def test_the_sessions_own_files_are_no_work_of_the_agent(stage: Stage) -> None:
-    options = {**BYPASS, "session": "file", "session_dir": stage.work / "kept"}
-    stage.open(act("execute('main', 'echo x > a')"), finish(), tools=SHELL, options=options)
+@pytest.mark.parametrize("place", ["file kept", "file .", "db sessions.db", "db deep/s.db"])
+async def test_the_sessions_own_files_are_no_work_of_the_agent(stage: Stage, place: str) -> None:
+    kind, where = place.split()
+    (stage.work / "deep").mkdir()
+    where = str(stage.work / where)
+    kept = {"session_dir": where} if kind == "file" else {"db_url": f"sqlite:///{where}"}
+    options = {**BYPASS, "session": kind, **kept}
+    again = act("execute('main', 'echo y > a; echo y > deep/b')")
+    stage.open(act("execute('main', 'echo x > a')"), finish(), again, finish(), tools=SHELL, options=options)
+    await stage.run()
+    await stage.run("again")
+    held = len(stage.rt.messages)
+    assert await stage.do(stage.rt.undo) == ["a", "deep/b"]
+    assert await stage.do(stage.rt.undo) == ["a"]
+    stage.open(finish(), tools=SHELL, options=options)
+    assert len(stage.rt.messages) == held
+
+
+async def test_a_session_that_moves_into_the_workspace_is_none_of_its_files(stage: Stage) -> None:
+    stage.open(act("execute('main', 'echo x > a')"), finish(), tools=SHELL, options=BYPASS)
+    database = stage.work / "s.db"
+    database.write_bytes(b"")  # seen by the first look, before it was a session
+    await stage.run()
+    options = {**BYPASS, "session": "db", "db_url": f"sqlite:///{database}"}
+    stage.open(act("execute('main', 'echo y > a')"), finish(), tools=SHELL, options=options)
     await stage.run()
     assert await stage.do(stage.rt.undo) == ["a"]
-    assert list((stage.work / "kept").iterdir())
+    assert database.stat().st_size

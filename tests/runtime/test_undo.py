@@ -205,6 +205,38 @@ def test_a_run_that_was_killed_can_be_undone(bench: Bench) -> None:
     assert bench.files == {"a": "old"}
 
 
+def killed(bench: Bench, *, makes: tuple[str, ...], skip: tuple[str, ...] = ()) -> None:
+    """A run whose process is gone in the middle of a command that has made these files."""
+    code = """
+        import asyncio, os, sys
+        from pathlib import Path
+        from autopilot_runtime.runtime.footprint import Footprint
+        work, makes, skip = Path(sys.argv[1]), sys.argv[2].split(), sys.argv[3].split()
+        run = Footprint(work, run_id="killed", session_id="s", warn=print, skip=[work / one for one in skip])
+        asyncio.run(run.before_program())
+        for name in makes:
+            (work / name).parent.mkdir(exist_ok=True)
+            (work / name).write_text("made")
+        os._exit(9)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code), str(bench.work), " ".join(makes), " ".join(skip)]
+    assert subprocess.run(words, cwd=ROOT, check=False).returncode == 9
+
+
+def test_a_killed_run_is_listed_and_its_session_stays(bench: Bench) -> None:
+    killed(bench, makes=("b", "s.db", "kept/s.json"), skip=("s.db", "kept"))
+    listed = undoable(bench.work)
+    assert [one.id for one in listed] == ["killed"] and listed[0].unseen
+    assert undo(bench.work).paths == ("b",)
+    assert bench.files == {"kept/s.json": "made", "s.db": "made"}
+
+
+def test_what_a_write_in_the_middle_stands_in_is_no_file(bench: Bench) -> None:
+    killed(bench, makes=("b",))
+    bench.tools(a="new")  # finishes what the killed one left, while the new text stands beside its place
+    assert [one.paths for one in undoable(bench.work)] == [("a",), ("b",)]
+
+
 @pytest.mark.parametrize("wait", [0, 3, 40])
 def test_an_undo_that_was_killed_is_finished_by_the_next(bench: Bench, wait: int) -> None:
     for number in range(400):

@@ -298,3 +298,10 @@ def test_an_upgrade_that_was_broken_off_is_finished_by_the_next(fresh: str) -> N
         columns = {column["name"] for column in inspect(connection).get_columns("autopilot_sessions")}
         assert "mood" in columns
     engine.dispose()
+
+
+def test_a_fork_keeps_the_agent_whoever_makes_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    DatabaseSession("s", url, "Clerk").save([HELLO])
+    fork = DatabaseSession("s", url, "somebody").fork()
+    assert fork.metadata()["agent_name"] == "Clerk"  # type: ignore[index]
