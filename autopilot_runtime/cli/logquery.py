@@ -16,6 +16,7 @@ from autopilot_runtime.session.logrows import stamp
 from autopilot_runtime.session.logschema import check_version, default_path, open_log
 
 _UNITS = {"min": "minutes", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_STEPS = 100_000  # of SQLite's machine: some milliseconds
 _MAY_READ = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 
 
@@ -90,10 +91,14 @@ def select(db: sqlite3.Connection, sql: str) -> tuple[list[str], list[tuple[Any,
     """What one SELECT gives. Nothing else can be done: reading is all the connection may."""
     db.execute("SELECT 1 FROM words LIMIT 1")  # what FTS5 does to open its table is more than reading
     db.set_authorizer(_only_reading)
+    # Python hears of Ctrl+C only between two of its own steps, and SQLite may compute for ever in one.
+    db.set_progress_handler(lambda: 0, _STEPS)
     try:
         cursor = db.execute(sql)
         return [column[0] for column in cursor.description or ()], cursor.fetchall()
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from error
         refused = "not authorized" in str(error) or "prohibited" in str(error) or "one statement" in str(error)
         hint = " One SELECT is all that --sql takes." if refused else " The tables are runs, events and words."
         raise SetupError(f"--sql: {str(error).rstrip('.')}.{hint}") from error

@@ -29,6 +29,7 @@ _WORDS: dict[RunStatus, str] = {
     "aborted": "stopped",
     "failed": "failed",
 }
+_ENDED: dict[ExitCode, str] = {ExitCode.TIMEOUT: "stopped at the time limit"}
 _NEXT: dict[ExitCode, str] = {
     ExitCode.MAX_STEPS: "Give it more with --max-steps.",
     ExitCode.BUDGET: "Give it more with --max-cost-usd or --max-tokens.",
@@ -113,7 +114,7 @@ def last_lines(result: RunResult, tally: Tally, code: ExitCode, paint: Paint) ->
     good = code == ExitCode.DONE
     good_but_alone = code == ExitCode.NEEDS_PERSON and result.status in ("completed", "answered")
     parts = [
-        "done as far as possible alone" if good_but_alone else _WORDS[result.status],
+        "done as far as possible alone" if good_but_alone else _ENDED.get(code, _WORDS[result.status]),
         figures.count(result.steps, "step"),
         figures.seconds(tally.elapsed),
         figures.tokens((result.usage.input_total or 0) + (result.usage.output or 0)),

@@ -63,7 +63,7 @@ def _one(settings: ModelSettings, mask: Mask, *, volatile: Mask | None, env: Map
         return Retry(theirs, settings.retries)
     preset = preset_of(settings.provider)
     if settings.provider == "scripted":
-        return Retry(ScriptedProvider.from_file(settings.folder / settings.name), settings.retries)
+        return Retry(ScriptedProvider.from_file(settings.folder / settings.name, settings=settings), settings.retries)
     if settings.provider == "replay":
         path = cassette_in(settings.folder / settings.name, "agent", mode="replay")
         return ReplayProvider(path, mask=mask, volatile=volatile, pace=_pace(settings))

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from autopilot_runtime.core.errors import ProviderError, SetupError
 from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import Delta, Stopped, Text, Thought, Usage, Used
+from autopilot_runtime.model.prices import price
+from autopilot_runtime.model.settings import ModelSettings
 
 Reason = Literal["end", "length", "refusal", "context"]
 _CUT = "--- reply ---"
@@ -63,12 +65,15 @@ class ScriptedProvider:
         self._delay = delay
         self._chunk = max(1, chunk)
         self._sizes = _Sizes()
+        self._settings: ModelSettings | None = None
 
     @classmethod
-    def from_file(cls, path: Path) -> ScriptedProvider:
-        """The provider of a script file; see `read_script` for its forms."""
+    def from_file(cls, path: Path, *, settings: ModelSettings | None = None) -> ScriptedProvider:
+        """The provider of a script file; see `read_script` for its forms. A price in the settings is charged."""
         replies, options = read_script(path)
-        return cls(replies, model=path.stem, **options)
+        made = cls(replies, model=path.stem, **options)
+        made._settings = settings
+        return made
 
     async def stream(
         self, messages: Sequence[Message], *, system: str, max_tokens: int | None = None
@@ -84,7 +89,8 @@ class ScriptedProvider:
             yield Text(reply.text[start : start + self._chunk])
         if reply.error is not None:
             raise self._error(f"scripted fault: {reply.error}", reply.error)
-        yield Used(_estimate(len(system) + self._sizes.of(messages), reply))
+        usage = _estimate(len(system) + self._sizes.of(messages), reply)
+        yield Used(usage if self._settings is None else price(self._settings, usage, free=True))
         yield Stopped(reply.stop)
 
     async def close(self) -> None:
@@ -137,7 +143,7 @@ class _Sizes:
 
 
 def _estimate(size: int, reply: ScriptedReply) -> Usage:
-    """A plausible size, so that meters and budgets have something to count. It costs nothing, and says so."""
+    """A plausible size, so that meters and budgets have something to count. It costs nothing, unless it is priced."""
     spoken = len(reply.text) + len(reply.thought)
     return Usage(size // 4 + 1, output=spoken // 4 + 1, cost_usd=0.0, cost_source="price_table")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
+import time
+from pathlib import Path
 from typing import Any
 
-from cli_project import Project, control, done, write
+from cli_project import Project, control, done, finish, write
 
 
 def log(project: Project, *args: str) -> list[dict[str, Any]]:
@@ -141,3 +144,22 @@ def test_a_time_that_is_none_says_what_is(project: Project) -> None:
     some_runs(project)
     ran = project.cli("log", "--since", "yesterday")
     assert ran.returncode == 2 and "2d, 36h" in ran.stderr
+
+
+def test_ctrl_c_ends_a_question_without_an_end(project: Project) -> None:
+    project.agent([done("ok")])
+    project.run()
+    for_ever = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c"
+    child = project.tty("log", "--sql", for_ever)
+    # What it has computed for is the only sign that it is at work.
+    limit = time.monotonic() + 30
+    while _seconds(child.pid) < 0.6:
+        assert time.monotonic() < limit
+    child.sendintr()
+    assert finish(child) == 130
+
+
+def _seconds(pid: int) -> float:
+    """The processor time a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -179,6 +179,7 @@ def test_flags_replace_the_limits_of_the_file(project: Project) -> None:
     assert project.run("--max-steps", "1", "--output", "json").returncode == 4
     assert project.run("--max-tokens", "10", "--output", "json").returncode == 5
     assert project.run("--timeout", "0.001", "--output", "json").returncode == 124
+    assert "✗ stopped at the time limit · " in project.run("--timeout", "0.001").stderr
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from autopilot_runtime import AsyncRuntime, AutopilotError, EventType, Provider, Runtime, ScriptedProvider
 from autopilot_runtime.core.message import Message
@@ -111,3 +112,17 @@ def test_a_runtime_costs_nothing_before_its_first_run(tmp_path: Path) -> None:
 
 def _children() -> list[str]:
     return [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+
+
+async def test_an_engine_alone_says_where_the_session_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_text("agent: {name: A, model: {provider: scripted, name: x}}")
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/s.db")
+    for held in (0, 2):
+        model = ScriptedProvider(["Hello."])
+        async with AsyncRuntime(tmp_path / "agent.yaml", session_id="s", db=engine, provider=model) as runtime:
+            await runtime.run("Hi")
+            assert len(runtime.messages) == held + 2
+            if held:
+                await runtime.reset()
+                assert runtime.messages == [] and not await runtime.session.exists()  # type: ignore[misc]
+    await engine.dispose()

@@ -12,7 +12,7 @@ from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import Text, Thought
 from autopilot_runtime.model.connect import connect
 from autopilot_runtime.model.scripted import ScriptedProvider, ScriptedReply
-from autopilot_runtime.model.settings import ModelSettings, Retries
+from autopilot_runtime.model.settings import ModelSettings, Price, Retries
 from tests.model.talk import retries, stopped, talk, text_of, used
 
 
@@ -116,3 +116,12 @@ def test_broken_json_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_missing_script_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"cannot be read: .*nothing\.yaml"):
         connect(ModelSettings("scripted", "nothing.yaml", folder=tmp_path))
+
+
+async def test_a_script_costs_what_its_price_says_and_else_nothing(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text('["four thousand", "again"]')
+    free = connect(ModelSettings("scripted", "r.json", folder=tmp_path))
+    assert used(await talk(free)).usage.cost_usd == 0
+    priced = connect(ModelSettings("scripted", "r.json", folder=tmp_path, price=Price(1_000_000, 0, 0, 0)))
+    usage = used(await talk(priced)).usage
+    assert usage.cost_usd == usage.input_total
