@@ -117,7 +117,8 @@ class Kit:
         # Whose questions these are: the session that is suspended with them. A sub-agent's are its caller's.
         self.requests = self.questions.requests or Requests(keeper, self.ledger)
         self.questions.requests = self.requests
-        self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=self.protected)
+        kept = (*self.protected, *getattr(session, "places", ()))  # the session's own files, where they lie in there
+        self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=kept)
         self.watch = Watch(self.workspace)
         self.traces = Traces(self.workspace, session, self.scope, watch=lambda: self.watch)
         self.rights = Rights(

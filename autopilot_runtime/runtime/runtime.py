@@ -49,7 +49,7 @@ class AsyncRuntime:
         self.agent = agent_file if isinstance(agent_file, AgentFile) else AgentFile.load(agent_file)
         self._kit: Kit = build(
             self.agent,
-            "db" if db is not None and session == "memory" else session,
+            "db" if (db_url or db) is not None and session == "memory" else session,
             session_id=session_id,
             session_dir=session_dir,
             db_url=db_url or db,

@@ -280,7 +280,8 @@ class Workspace:
                 raise explained(error, place.shown, "write", free=free_bytes(place.anchor)) from error
             self.quota.count(place.real, draft.mode)
             self.known.set(place.real, _entry(info, draft.after))
-            self.changes.append(change)
+            if draft.before != draft.after:  # else nothing is different now
+                self.changes.append(change)
         return change
 
     def _replace(self, folder: Folder, draft: Draft, change: Change) -> os.stat_result:

@@ -400,7 +400,7 @@ def test_what_a_block_had_done_is_told_when_it_cannot_come_to_it_again(house: Ho
 def test_payload_blocks_nobody_took_are_named_by_their_place_in_the_reply(house: House) -> None:
     runtime = house.runtime(act('write_file("a.txt")\nmark(missing)\nwrite_file("b.txt")', "AAA", "BBB"), finish())
     runtime.run("Go")
-    assert "they were not written: block 2." in last_request(house)
+    assert "they were not written: block 2 of 2." in last_request(house)
 
 
 def test_variables_that_cannot_be_brought_back_are_told_to_the_model(house: House) -> None:

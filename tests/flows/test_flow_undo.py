@@ -229,3 +229,19 @@ async def test_a_session_that_moves_into_the_workspace_is_none_of_its_files(stag
     await stage.run()
     assert await stage.do(stage.rt.undo) == ["a"]
     assert database.stat().st_size
+
+
+async def test_a_write_of_what_was_there_already_is_no_change(stage: Stage) -> None:
+    stage.open(act('write_file("a.txt")', "same"), finish("one"), act('write_file("a.txt")', "same"), finish("two"))
+    await stage.run()
+    assert stage.rt.last.files_changed == ("a.txt",)
+    await stage.run()
+    assert stage.rt.last.files_changed == ()
+
+
+async def test_the_sessions_own_files_are_not_the_agents_to_write(stage: Stage) -> None:
+    kept = {"session": "file", "session_id": "own", "session_dir": stage.work}
+    stage.open(act('write_file("own.json")', "{}"), finish("tried"), options=kept)
+    await stage.run()
+    assert "belongs to the agent's own configuration" in stage.conversation
+    assert "tried" in (stage.work / "own.json").read_text()
