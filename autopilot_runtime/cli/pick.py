@@ -61,32 +61,31 @@ class Picker:
 
     def press(self, key: str) -> bool | None:
         """Take a key. True: picked, False: left without, None: still choosing."""
-        moves = {
-            "up": -1,
-            "down": 1,
-            "page up": -self._height,
-            "page down": self._height,
-            "home": -(10**6),
-            "end": 10**6,
-        }
-        if not self._filtering:
-            moves |= {"k": -1, "j": 1}
-        if key in moves:
-            self.at = min(max(self.at + moves[key], 0), max(len(self.left) - 1, 0))
-        elif key == "enter":
+        if key in self._moves():
+            self.at = min(max(self.at + self._moves()[key], 0), max(len(self.left) - 1, 0))
+            return None
+        if key == "enter":
             return True if self.left else None
-        elif key == "escape" and not self._filtering:
+        if key == "escape" and not self._filtering:
             return False
-        elif key in ("escape", "clear"):
+        if not self._filtering and key.isdecimal() and 1 <= int(key) <= len(self._shown()):
+            self.at = self._first() + int(key) - 1
+            return True
+        self._filter(key)
+        return None
+
+    def _moves(self) -> dict[str, int]:
+        page, all_ = self._height, 10**6
+        moves = {"up": -1, "down": 1, "page up": -page, "page down": page, "home": -all_, "end": all_}
+        return moves if self._filtering else moves | {"k": -1, "j": 1}
+
+    def _filter(self, key: str) -> None:
+        if key in ("escape", "clear"):
             self._search("", on=False)
         elif key == "back":
             self._search(self.filter[:-1], on=len(self.filter) > 1)
-        elif not self._filtering and key.isdecimal() and 1 <= int(key) <= len(self._shown()):
-            self.at = self._first() + int(key) - 1
-            return True
         elif len(key) == 1 and key.isprintable():
             self._search(self.filter + ("" if key == "/" and not self._filtering else key), on=True)
-        return None
 
     def _search(self, text: str, *, on: bool) -> None:
         self.filter, self._filtering, self.at = text, on, 0

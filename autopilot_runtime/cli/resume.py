@@ -22,12 +22,8 @@ _PICKED_FROM = 200
 
 def settled(request: Request, facts: Facts, tell: Callable[[str], None]) -> Request:
     """The request with its session, agent and folder known. Who picks nothing raises `KeyboardInterrupt`."""
-    if not request.save and (request.session or request.resume is not None or request.newest):
-        raise SetupError("--no-save keeps nothing, and a session is what is kept: leave one of them out.")
-    if request.resume is None and not request.newest:
+    if not _names_one(request):
         return request
-    if request.session is not None or (request.newest and request.resume is not None):
-        raise SetupError("--session, --resume and --continue each name a session: give one of them.")
     request = _words(request)
     head = _newest(request) if request.newest else request.place.find(request.resume or _picked(request, facts))
     if head.get("error"):
@@ -39,6 +35,16 @@ def settled(request: Request, facts: Facts, tell: Callable[[str], None]) -> Requ
     count = figures.count(int(head.get("messages") or 0), "message")
     tell(f"Going on with {session} ({count}).")
     return done
+
+
+def _names_one(request: Request) -> bool:
+    """Whether the flags name a session to go on with; at most one of them may."""
+    resumes = request.resume is not None
+    if not request.save and (request.session or resumes or request.newest):
+        raise SetupError("--no-save keeps nothing, and a session is what is kept: leave one of them out.")
+    if sum((resumes, request.newest, request.session is not None and (resumes or request.newest))) > 1:
+        raise SetupError("--session, --resume and --continue each name a session: give one of them.")
+    return resumes or request.newest
 
 
 def _words(request: Request) -> Request:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from autopilot_runtime.core.older import adopted
 
 Speaker = Literal["task", "agent", "result", "message", "environment", "instructions", "status", "note"]
+_OWN: tuple[Speaker, ...] = ("task", "result")
 _SPEAKERS: tuple[tuple[str, Speaker], ...] = (
     ("USER INPUT", "task"),
     ("EXECUTION RESULT", "result"),
@@ -37,11 +38,11 @@ def parts(messages: Sequence[Mapping[str, Any]], tag: str) -> list[Part]:
 
 
 def _of(message: Mapping[str, Any], tag: str) -> list[Part]:
-    content, kind = str(message.get("content") or ""), str(message.get("kind") or "")
+    content, kind = _text(message, "content"), _text(message, "kind")
     task, marks = int(message.get("task") or 0), _marks(message, kind)
     if message.get("role") == "assistant":
         return [Part("agent", content, task, marks)]
-    speaker: Speaker = "task" if kind == "task" else "result" if kind == "result" else "note"
+    speaker: Speaker = next((one for one in _OWN if one == kind), "note")
     found: list[Part] = []
     if speaker == "task" and not (tag and tag in content):  # of a writer without tags
         content = content.removeprefix(f"[Task {task}][USER INPUT]").lstrip(" ")
@@ -50,6 +51,10 @@ def _of(message: Mapping[str, Any], tag: str) -> list[Part]:
         if text.strip():
             found.append(Part(who, text.strip("\n"), task, marks))
     return found
+
+
+def _text(message: Mapping[str, Any], key: str) -> str:
+    return str(message.get(key) or "")
 
 
 def _marks(message: Mapping[str, Any], kind: str) -> tuple[str, ...]:

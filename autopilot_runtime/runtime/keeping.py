@@ -16,8 +16,8 @@ from pathlib import Path
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.runtime.recovery import record_difference, recover
-from autopilot_runtime.runtime.runlog import ANY_MODE, RunLog, Touched, below, shown
 from autopilot_runtime.runtime.sites import MAX_FILE
+from autopilot_runtime.runtime.trail import ANY_MODE, Touched, Trail, below, shown
 from autopilot_runtime.store import refs
 from autopilot_runtime.store.look import Stopped
 from autopilot_runtime.store.objects import digest_of
@@ -33,7 +33,7 @@ _AFTER_ABORT = 0.4  # seconds; who aborts does not wait for a look at a large fo
 Warn = Callable[[str], object]
 
 
-def rules_for(log: RunLog) -> Rules:
+def rules_for(log: Trail) -> Rules:
     """What is kept of a workspace: not what is ours, nor what tools can make again."""
     ours = below(log.work_dir, os.path.join(os.path.expanduser("~"), ".autopilot"))  # noqa: PTH111, PTH118 -- no home stays "~"
     return Rules(
@@ -46,7 +46,7 @@ def rules_for(log: RunLog) -> Rules:
     )
 
 
-def covers(log: RunLog, tree: bytes, path: bytes) -> bool:
+def covers(log: Trail, tree: bytes, path: bytes) -> bool:
     """Whether a snapshot says how a path was, also when it says that there was nothing."""
     if path.startswith(b"/"):
         return False
@@ -87,7 +87,7 @@ class Keeping:
         self._warn = warn
         self._skip = tuple(skip)
         self._lock = threading.Lock()
-        self._log: RunLog | None = None
+        self._log: Trail | None = None
         self._entered = False
         self._off = False  # nothing can be kept; said once
         self._begun = time.time()
@@ -118,7 +118,7 @@ class Keeping:
             except (StoreError, OSError) as error:
                 self._give_up(error)
 
-    def _record(self, log: RunLog, draft: Draft, made: Iterable[str]) -> None:
+    def _record(self, log: Trail, draft: Draft, made: Iterable[str]) -> None:
         path = self._key(draft.place.real)
         old, mode = draft.info, ANY_MODE if draft.info is None else stat.S_IMODE(draft.info.st_mode)
         now = State("file", mode, len(draft.after), digest_of(draft.after))
@@ -164,7 +164,7 @@ class Keeping:
             except (StoreError, OSError) as error:
                 self._give_up(error)
 
-    def _snapshot(self, log: RunLog, keep: Callable[[bytes], object], *, stopped: Callable[[], bool] = bool) -> bytes:
+    def _snapshot(self, log: Trail, keep: Callable[[bytes], object], *, stopped: Callable[[], bool] = bool) -> bytes:
         def kept(tree: bytes) -> None:
             refs.point(log.store, LAST, tree)
             refs.drop(log.store, LAST, keep=1)
@@ -185,7 +185,7 @@ class Keeping:
         with self._lock:
             log, self._log = self._log, None
             try:
-                log = log or RunLog(self._work_dir)
+                log = log or Trail(self._work_dir)
                 self._settle(log, stopped=lambda: time.monotonic() > until)
                 self._prune(log)
             except StoreError as error:
@@ -194,7 +194,7 @@ class Keeping:
                 if log is not None:
                     log.close()
 
-    def _settle(self, log: RunLog, *, stopped: Callable[[], bool]) -> None:
+    def _settle(self, log: Trail, *, stopped: Callable[[], bool]) -> None:
         before, status = self._tree, "done"
         if before is not None:
             try:
@@ -208,7 +208,7 @@ class Keeping:
             self._warn(f"Undo will not bring these back, their content is not kept: {', '.join(lost[:10])}")
 
     @staticmethod
-    def _prune(log: RunLog) -> None:
+    def _prune(log: Trail) -> None:
         surplus = log.surplus()
         for run in surplus:
             log.forget(run)
@@ -217,11 +217,11 @@ class Keeping:
 
     # ------------------------------------------------------------ the place where it is kept
 
-    def _open(self) -> RunLog | None:
+    def _open(self) -> Trail | None:
         """The log, with this run in it."""
         if self._log is None and not self._off:
             try:
-                self._log = log = RunLog(self._work_dir)
+                self._log = log = Trail(self._work_dir)
                 log.leave_out(self._skip)
                 recover(log, lambda: self._snapshot(log, bool))
                 log.begin(self._run, self._session, task=self.task[:_MAX_TASK], at=self._begun)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from autopilot_runtime.core.errors import StoreError
-from autopilot_runtime.runtime.runlog import Entry, RunLog, Touched, heads_differ, is_alive, is_within
 from autopilot_runtime.runtime.sites import Sites
+from autopilot_runtime.runtime.trail import Entry, Touched, Trail, heads_differ, is_alive, is_within
 from autopilot_runtime.store.rules import TooLarge
 from autopilot_runtime.store.tree import State, difference
 
@@ -24,7 +24,7 @@ class Recovered:
     finished: list[Entry] = field(default_factory=list)
 
 
-def recover(log: RunLog, look: Look) -> Recovered:
+def recover(log: Trail, look: Look) -> Recovered:
     """Bring the log up to date."""
     found = Recovered()
     for entry in log.entries():
@@ -38,7 +38,7 @@ def recover(log: RunLog, look: Look) -> Recovered:
     return found
 
 
-def record_difference(log: RunLog, run: str, before: bytes, after: bytes) -> None:
+def record_difference(log: Trail, run: str, before: bytes, after: bytes) -> None:
     """Write down what changed between two snapshots as the run's doing, except what file tools of others wrote.
 
     Of what its own file tools wrote, the state before the first of them stays the one to go back to.
@@ -51,7 +51,7 @@ def record_difference(log: RunLog, run: str, before: bytes, after: bytes) -> Non
     log.record(run, [Touched(path, *found[path]) for path in theirs if not is_within(path, ours)])
 
 
-def _close(log: RunLog, entry: Entry, look: Look) -> None:
+def _close(log: Trail, entry: Entry, look: Look) -> None:
     """The process of this run is gone: what the folder is now is what the run left."""
     if entry.tree is not None:
         # If it has grown beyond what is looked at, what file tools did is known all the same.
@@ -60,7 +60,7 @@ def _close(log: RunLog, entry: Entry, look: Look) -> None:
     log.settle(entry.id, status="done", at=time.time())
 
 
-def _finish(log: RunLog, entry: Entry) -> None:
+def _finish(log: Trail, entry: Entry) -> None:
     """Put in place what a killed undo had not; what somebody changed meanwhile stays as it is."""
     with Sites(log.work_dir, log.store) as sites:
         sites.clear_scratch()
@@ -73,7 +73,7 @@ def _finish(log: RunLog, entry: Entry) -> None:
     conclude(log, entry)
 
 
-def conclude(log: RunLog, entry: Entry, *, stay: Iterable[bytes] = ()) -> None:
+def conclude(log: Trail, entry: Entry, *, stay: Iterable[bytes] = ()) -> None:
     """An undo is done: everything is as it says. Folders that had to stay are no change of it."""
     with log.store.transaction():
         log.record(
@@ -83,7 +83,7 @@ def conclude(log: RunLog, entry: Entry, *, stay: Iterable[bytes] = ()) -> None:
         log.settle(entry.id, status="done", at=time.time())
 
 
-def roll_back(log: RunLog, entry: Entry, error: StoreError) -> StoreError:
+def roll_back(log: Trail, entry: Entry, error: StoreError) -> StoreError:
     """An undo could not be done: put back what it had changed, and say how it stands."""
     try:
         with Sites(log.work_dir, log.store) as sites:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from autopilot_runtime.runtime.runlog import shown
+from autopilot_runtime.runtime.trail import shown
 from autopilot_runtime.store.folder import Folder
 from autopilot_runtime.store.look import look_at
 from autopilot_runtime.store.objects import Store

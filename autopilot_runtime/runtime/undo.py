@@ -6,22 +6,23 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from autopilot_runtime.core.errors import EditConflict, RunInProgress, SetupError, StoreError
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.runtime.keeping import rules_for
 from autopilot_runtime.runtime.recovery import conclude, recover, roll_back
-from autopilot_runtime.runtime.runlog import (
+from autopilot_runtime.runtime.sites import Sites
+from autopilot_runtime.runtime.trail import (
     Entry,
-    RunLog,
     Touched,
+    Trail,
     heads_differ,
     is_alive,
     is_within,
     shown,
     store_path,
 )
-from autopilot_runtime.runtime.sites import Sites
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.tree import State
 
@@ -65,7 +66,7 @@ def undo(
     """
     if not store_path(work_dir).exists():
         raise SetupError(f"There is nothing to undo in {work_dir}: no run has changed files there.")
-    log = RunLog(work_dir)
+    log = Trail(work_dir)
     try:
         log.leave_out(skip)
         done = _ready(log, force=force)
@@ -81,14 +82,14 @@ def undoable(work_dir: str | os.PathLike[str]) -> list[Undoable]:
     """What can be undone in a folder, newest first. Changes nothing."""
     if not store_path(work_dir).exists():
         return []
-    log = RunLog(work_dir)
+    log = Trail(work_dir)
     try:
         return [_listed(log, entry) for entry in reversed(log.entries()) if _can_be(entry)]
     finally:
         log.close()
 
 
-def _listed(log: RunLog, entry: Entry) -> Undoable:
+def _listed(log: Trail, entry: Entry) -> Undoable:
     paths = tuple(shown(one.path) for one in log.touched(entry.id))
     return Undoable(
         entry.id,
@@ -107,7 +108,7 @@ def _can_be(entry: Entry) -> bool:
     return entry.status != "open" or not is_alive(entry.owner)  # killed: what it did is known by its first undo
 
 
-def _ready(log: RunLog, *, force: bool) -> Undone | None:
+def _ready(log: Trail, *, force: bool) -> Undone | None:
     """Finish what killed processes left; refuse while another one is at work here."""
 
     def look() -> bytes:
@@ -122,28 +123,32 @@ def _ready(log: RunLog, *, force: bool) -> Undone | None:
     return Undone(last.id, last.undoes, tuple(shown(one.path) for one in log.touched(last.id)))
 
 
-def _chosen(log: RunLog, run: str | None, session: str | None) -> Entry:
+def _chosen(log: Trail, run: str | None, session: str | None) -> Entry:
     entries = [entry for entry in log.entries() if _can_be(entry)]
+    known = ", ".join(entry.id for entry in reversed(entries[-_NAMED:]))
     if run is not None:
-        named = [entry for entry in entries if entry.id == run]
-        if named:
-            return named[0]
-        entry = log.find(run)
-        if entry is not None and entry.undone_by:
-            raise SetupError(f"{run} is undone already; undo({entry.undone_by!r}) would bring it back.")
-        known = ", ".join(e.id for e in reversed(entries[-_NAMED:])) or "none"
-        raise SetupError(f"No run {run!r} can be undone in {log.work_dir}. There are: {known}.")
-    fitting = [e for e in entries if not e.undoes and session in (None, e.session)]
-    if not fitting:
-        others = ", ".join(e.id for e in reversed(entries[-_NAMED:]))
-        more = f" Others, by their id: {others}." if others else ""
-        undone = any(e.undone_by and not e.undoes and session in (None, e.session) for e in log.entries())
-        why = "every run that changed files there is undone already" if undone else "no run changed files there"
-        raise SetupError(f"There is nothing to undo in {log.work_dir}: {why}.{more}")
-    return fitting[-1]
+        return next((entry for entry in entries if entry.id == run), None) or _refused(log, run, known)
+    own = [entry for entry in log.entries() if not entry.undoes and session in (None, entry.session)]
+    fitting = [entry for entry in own if entry in entries]
+    if fitting:
+        return fitting[-1]
+    return _nothing(log, known, undone=any(entry.undone_by for entry in own))
 
 
-def _undo(log: RunLog, entry: Entry, *, force: bool) -> Undone:
+def _nothing(log: Trail, known: str, *, undone: bool) -> NoReturn:
+    more = f" Others, by their id: {known}." if known else ""
+    why = "every run that changed files there is undone already" if undone else "no run changed files there"
+    raise SetupError(f"There is nothing to undo in {log.work_dir}: {why}.{more}")
+
+
+def _refused(log: Trail, run: str, known: str) -> NoReturn:
+    entry = log.find(run)
+    if entry is not None and entry.undone_by:
+        raise SetupError(f"{run} is undone already; undo({entry.undone_by!r}) would bring it back.")
+    raise SetupError(f"No run {run!r} can be undone in {log.work_dir}. There are: {known or 'none'}.")
+
+
+def _undo(log: Trail, entry: Entry, *, force: bool) -> Undone:
     ours = log.left_out()
     touched = [one for one in log.touched(entry.id) if not _is_ours(one, ours)]
     left = [one for one in touched if "left" in (one.was and one.was.kind, one.now and one.now.kind)]
@@ -172,7 +177,7 @@ def _is_ours(one: Touched, ours: frozenset[bytes]) -> bool:
     return one.path in ours if one.by_tool else is_within(one.path, ours)
 
 
-def _enter(log: RunLog, entry: Entry, wanted: dict[bytes, State | None], current: dict[bytes, State | None]) -> Entry:
+def _enter(log: Trail, entry: Entry, wanted: dict[bytes, State | None], current: dict[bytes, State | None]) -> Entry:
     """Write down what will be done before anything is: whoever finds this half done can finish it."""
     number = new_id("undo")
     with log.store.transaction():
@@ -186,7 +191,7 @@ def _enter(log: RunLog, entry: Entry, wanted: dict[bytes, State | None], current
     return found
 
 
-def _refuse_conflicts(log: RunLog, entry: Entry, plan: list[Touched], current: dict[bytes, State | None]) -> None:
+def _refuse_conflicts(log: Trail, entry: Entry, plan: list[Touched], current: dict[bytes, State | None]) -> None:
     changed = [shown(one.path) for one in plan if _is_foreign(log, entry, one, current[one.path])]
     if changed:
         more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
@@ -196,7 +201,7 @@ def _refuse_conflicts(log: RunLog, entry: Entry, plan: list[Touched], current: d
         )
 
 
-def _is_foreign(log: RunLog, entry: Entry, one: Touched, now: State | None) -> bool:
+def _is_foreign(log: Trail, entry: Entry, one: Touched, now: State | None) -> bool:
     """Whether a path is not what runs of this session, one after the other, have made of it."""
     if not heads_differ(now, one.was):
         return False  # it is already as it should be

@@ -81,14 +81,21 @@ def shares(tree: ast.Module, tools: Mapping[str, ToolSpec], bound: Iterable[str]
             continue
         if len(named) != 1 or mentions > 1 or named[0][0] not in list(_certain_calls([statement])):
             return  # a loop, a branch, a function, another name for the tool: from here on only running can tell
-        call, name = named[0]
-        counts, known = _counts(tools[str(name)], call)
-        if counts is None or counts[0] != counts[1]:
+        share = _share(tools, *named[0], first)
+        if share is None:
             return
-        yield Share(str(name), call.lineno, known, first, counts[0])
-        first += counts[0]
+        yield share
+        first += share.count
         if _may_leave(statement):
             return
+
+
+def _share(tools: Mapping[str, ToolSpec], call: ast.Call, name: str | None, first: int) -> Share | None:
+    """The blocks of one call, from number `first` on; None where only running can tell how many."""
+    counts, known = _counts(tools[str(name)], call)
+    if counts is None or counts[0] != counts[1]:
+        return None
+    return Share(str(name), call.lineno, known, first, counts[0])
 
 
 def _spelt(node: ast.AST) -> str | None:

@@ -100,13 +100,19 @@ class Look:
             joined, stamped, heads = self._files(folder, path, names, infos, stamps, before, began)
         self.left += heads[::HEAD_SIZE].count(b"x")
         folders = self._below(folder, path, below, depth)
-        if before is not None and before.folders == folders and before.heads == heads and before.names == joined:
-            tree = before.tree
-            self.rows[path] = before if before.stamps == stamped else before._replace(stamps=stamped)
-            return tree
-        tree = self._hold(encode([*_pairs(joined, heads), *_named(folders)]))
-        self.rows[path] = Row(joined, stamped, heads, folders, tree)
-        return tree
+        self.rows[path] = row = self._row(before, Row(joined, stamped, heads, folders, b""))
+        return row.tree
+
+    def _row(self, before: Row | None, now: Row) -> Row:
+        """What is known of a folder from now on: with the tree it had, where nothing of that is another."""
+        same = before is not None and (before.folders, before.heads, before.names) == (
+            now.folders,
+            now.heads,
+            now.names,
+        )
+        if before is not None and same:
+            return before if before.stamps == now.stamps else before._replace(stamps=now.stamps)
+        return now._replace(tree=self._hold(encode([*_pairs(now.names, now.heads), *_named(now.folders)])))
 
     def _is_derived(self, folder: Folder, names: list[str]) -> bool:
         def read(name: str) -> bytes:

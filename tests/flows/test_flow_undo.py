@@ -11,7 +11,7 @@ import pytest
 
 from autopilot_runtime import EventType, RunInProgress, SetupError
 from autopilot_runtime.core.errors import EditConflict
-from autopilot_runtime.runtime.runlog import store_path
+from autopilot_runtime.runtime.trail import store_path
 from tests.flows.crew import calling, helper
 from tests.flows.stage import Gate, Stage, act, finish
 from tests.running import wait_for

@@ -16,7 +16,7 @@ import pytest
 from autopilot_runtime.core.errors import EditConflict, RunInProgress, SetupError
 from autopilot_runtime.runtime import runlog, sites
 from autopilot_runtime.runtime.footprint import Footprint
-from autopilot_runtime.runtime.runlog import RunLog, store_path
+from autopilot_runtime.runtime.trail import Trail, store_path
 from autopilot_runtime.runtime.undo import undo, undoable
 from autopilot_runtime.store.upkeep import check
 from autopilot_runtime.tool.workspace import Workspace
@@ -264,7 +264,7 @@ def test_an_undo_that_cannot_be_done_changes_nothing(bench: Bench) -> None:
     (bench.work / "a").write_text("old")
     (bench.work / "b").write_text("old")
     bench.shell("echo new > a; echo new > b")
-    log = RunLog(bench.work)
+    log = Trail(bench.work)
     digest = log.touched("r1")[1].was.digest  # type: ignore[union-attr]
     with log.store.transaction() as link:
         link.execute("UPDATE objects SET data = x'00' WHERE digest = ?", (digest,))
@@ -292,7 +292,7 @@ def test_old_runs_go_with_what_was_kept_for_them(bench: Bench, monkeypatch: pyte
     for number in range(6):
         bench.tools(a=f"{number}" * 3_000)
     assert [one.id for one in undoable(bench.work)] == ["r6", "r5", "r4"]
-    log = RunLog(bench.work)
+    log = Trail(bench.work)
     assert check(log.store) == [] and log.store.rows("SELECT count(*) FROM objects")[0][0] == 3
     log.close()
 
@@ -311,7 +311,7 @@ def test_a_write_outside_the_workspace_is_undone_too(bench: Bench, tmp_path: Pat
 
 def test_file_tools_alone_never_look_at_the_tree(bench: Bench) -> None:
     bench.tools(a="1", b="2")
-    log = RunLog(bench.work)
+    log = Trail(bench.work)
     assert log.store.rows("SELECT count(*) FROM stats")[0][0] == 0
     log.close()
     assert store_path(bench.work).exists()

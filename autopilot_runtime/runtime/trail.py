@@ -68,7 +68,7 @@ def store_path(work_dir: str | os.PathLike[str]) -> Path:
         raise StoreError("There is no home folder (HOME is not set), so nothing is kept to undo.") from error
 
 
-class RunLog:
+class Trail:
     """The index, open. Every method is one transaction, or a part of the caller's."""
 
     def __init__(self, work_dir: str | os.PathLike[str], store: Store | None = None) -> None:
