@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from autopilot_runtime.core.errors import EditConflict, RunInProgress, SetupError
-from autopilot_runtime.runtime import runlog, sites
+from autopilot_runtime.runtime import sites, trail
 from autopilot_runtime.runtime.footprint import Footprint
 from autopilot_runtime.runtime.trail import Trail, store_path
 from autopilot_runtime.runtime.undo import undo, undoable
@@ -287,8 +287,8 @@ def test_redo_and_undo_again(bench: Bench) -> None:
 
 
 def test_old_runs_go_with_what_was_kept_for_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runlog, "MOST_RUNS", 4)
-    monkeypatch.setattr(runlog, "KEPT_RUNS", 2)
+    monkeypatch.setattr(trail, "MOST_RUNS", 4)
+    monkeypatch.setattr(trail, "KEPT_RUNS", 2)
     for number in range(6):
         bench.tools(a=f"{number}" * 3_000)
     assert [one.id for one in undoable(bench.work)] == ["r6", "r5", "r4"]
