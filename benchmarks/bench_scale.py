@@ -2,8 +2,8 @@
 
 python benchmarks/bench_scale.py [--quick] [--calm]
 
-What stalls the loop is mostly Python's collector, whose full rounds look at every object of the process. `--calm` lets
-it make a hundredth of them, as a service with hundreds of runtimes would: `gc.set_threshold(700, 10, 1000)`.
+What stalls the loop is mostly Python's collector, whose full rounds look at every object of the process. `--calm`
+lets it make a hundredth of them, as a service with hundreds of runtimes would: `gc.set_threshold(700, 10, 1000)`.
 """
 
 from __future__ import annotations

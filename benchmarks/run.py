@@ -1,9 +1,13 @@
-"""Run every benchmark and write what they print into RESULTS.md: `python benchmarks/run.py`."""
+"""Run every benchmark, or those that are named, and write what they print into RESULTS.md.
+
+python benchmarks/run.py [NAME ...]
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -18,10 +22,14 @@ def main() -> int:
     only = set(sys.argv[1:])
     machine = f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     note = "Ratios compare within one run; absolute figures are of this machine."
-    parts = [f"# Results\n\n{machine}, {time.strftime('%Y-%m-%d')}. {note}"]
+    results = HERE / "RESULTS.md"
+    # Those that are not run again stay as they are, with the day on which they were.
+    _, *before = re.split(r"^## ", results.read_text(), flags=re.MULTILINE) if results.exists() else [""]
+    parts = {text.partition("\n")[0]: text.rstrip() for text in before}
     failed = 0
     for script in sorted(HERE.glob("bench_*.py")):
-        if only and script.stem.removeprefix("bench_") not in only:
+        name = script.stem.removeprefix("bench_")
+        if only and name not in only:
             continue
         print(f"{script.stem} ...", flush=True)
         env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
@@ -30,9 +38,10 @@ def main() -> int:
         )
         failed += done.returncode != 0
         text = done.stdout.strip() + (f"\n\nFAILED\n{done.stderr.strip()[-2000:]}" if done.returncode else "")
-        parts.append(f"## {script.stem.removeprefix('bench_')}\n\n```\n{text}\n```")
-    (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
-    print(f"wrote {HERE / 'RESULTS.md'}")
+        parts[name] = f"{name}\n\n```\n{text}\n```\n\nMeasured {time.strftime('%Y-%m-%d')}."
+    told = [f"# Results\n\n{machine}. {note}", *(f"## {parts[name]}" for name in sorted(parts))]
+    results.write_text("\n\n".join(told) + "\n")
+    print(f"wrote {results}")
     return 1 if failed else 0
 
 
