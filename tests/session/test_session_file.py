@@ -352,40 +352,6 @@ def test_a_step_costs_the_same_however_long_the_session_is(tmp_path: Path) -> No
 # ---------------------------------------------------------------- two writers
 
 
-def test_the_second_writer_gets_a_conflict_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    first, second = opened(tmp_path), opened(tmp_path)
-    first.load()
-    second.load()
-    first.append([HELLO])
-    for write in (lambda: second.append([REPLY]), lambda: second.save([REPLY]), second.acquire, second.reset):
-        with pytest.raises(SessionConflict, match="Somebody else is writing"):
-            write()
-    first.save([HELLO])
-    with pytest.raises(SessionConflict, match="since it was loaded"):
-        second.append([REPLY])
-    with pytest.raises(SessionConflict, match="Nothing was overwritten"):
-        second.save([REPLY])
-    assert opened(tmp_path).load() == [HELLO]
-    assert second.load() == [HELLO]
-    second.append([REPLY])
-    second.save([HELLO, REPLY])
-    with pytest.raises(SessionConflict):
-        first.append([HELLO])
-    assert opened(tmp_path).load() == [HELLO, REPLY]
-
-
-def test_steps_of_a_writer_that_went_away_are_not_overwritten_unseen(tmp_path: Path) -> None:
-    late = opened(tmp_path)
-    late.load()
-    gone = opened(tmp_path)
-    gone.append([HELLO])
-    gone.close()
-    with pytest.raises(SessionConflict):
-        late.save([REPLY])
-    assert late.load() == [HELLO]
-    late.save([HELLO, REPLY])
-
-
 def test_a_reset_by_somebody_else_is_noticed(tmp_path: Path) -> None:
     one = opened(tmp_path)
     one.save([HELLO])
