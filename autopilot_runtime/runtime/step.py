@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from autopilot_runtime.block.explain import explain
 from autopilot_runtime.block.reply import Reply
+from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.core.protocols import BlockResult
+from autopilot_runtime.core.protocols import BlockResult, Failure
 from autopilot_runtime.runtime.compaction import hear
 from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.output import read_output
@@ -61,6 +62,8 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
             payloads=len(reply.payloads),
             reads=book.reads,
         )
+    except ReplayError as error:  # what was recorded of this block cannot be given back to it
+        result = BlockResult(failure=Failure("stopped", str(error)))
     finally:
         parts.watch.settle()
     if desk.fault is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.flows.house import House
 from tests.flows.stage import KEY, KEY_ENV, Stage
 
 
@@ -22,3 +24,17 @@ async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     one = Stage(request.param, tmp_path)
     yield one
     await one.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Any:
+    made = House(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def asking(tmp_path: Path) -> Any:
+    made = House(tmp_path, on_unanswered="suspend")
+    yield made
+    made.close()
