@@ -100,8 +100,7 @@ def is_kept(runtime: AsyncRuntime) -> bool:
 
 def open_requests(runtime: AsyncRuntime) -> list[dict[str, Any]]:
     """The questions and permissions that a suspended run waits for."""
-    found = getattr(runtime, "open_requests", ())
-    return [dict(one) for one in (found() if callable(found) else found)]
+    return [dict(one) for one in runtime.open_requests]
 
 
 def next_lines(runtime: AsyncRuntime, request: Request, result: RunResult) -> list[str]:

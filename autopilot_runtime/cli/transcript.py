@@ -13,12 +13,14 @@ from typing import Any, Literal
 
 from autopilot_runtime.cli import figures, safe
 from autopilot_runtime.cli.exitcode import ExitCode
+from autopilot_runtime.cli.keep import waiting_lines
 from autopilot_runtime.cli.origin import Origin, origin_of
 from autopilot_runtime.cli.place import Place
 from autopilot_runtime.cli.said import Part, parts
 from autopilot_runtime.cli.tty import Paint, look
 from autopilot_runtime.core.errors import SessionError, SetupError
 from autopilot_runtime.core.files import write_atomic
+from autopilot_runtime.runtime.requests import ANSWER, REQUEST
 
 Format = Literal["md", "json", "jsonl"]
 _LINES = 8
@@ -48,6 +50,12 @@ class Told:
         """The conversation, part by part."""
         return parts(self.messages, str(self.extra.get("tag") or ""))
 
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """What a suspended run waits for."""
+        asked = {key.removeprefix(REQUEST): one for key, one in self.extra.items() if key.startswith(REQUEST)}
+        return [one for number, one in asked.items() if ANSWER + number not in self.extra]
+
 
 def read(place: Place, typed: str) -> Told:
     """The session that is meant."""
@@ -75,6 +83,8 @@ def show_command(place: Place, typed: str, *, as_json: bool, full: bool) -> Exit
     for part in told.parts:
         for line in _shown(part, paint, full=full):
             print(line)
+    if told.waiting:
+        print(*waiting_lines(told.waiting, told.session_id, place.flags), sep="\n")
     return ExitCode.DONE
 
 

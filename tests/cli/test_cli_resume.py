@@ -47,6 +47,9 @@ def test_a_suspended_run_is_answered_later_and_goes_on(project: Project) -> None
     name = str(listed(project)["session_id"])
     assert ran.stderr.endswith(f"It asks: Which colour?\nAnswer: autopilot answer {name} ANSWER\n")
     assert listed(project)["status"] == "suspended"
+    *_, asked, way = project.cli("sessions", "show", str(listed(project)["session_id"])).stdout.splitlines()
+    assert asked == "It asks: Which colour?"
+    assert way.startswith("Answer: autopilot answer ")
     waits = project.cli("run", "--resume", name)
     assert waits.returncode == 6 and "Which colour?" in waits.stderr
     project.agent([done("Painted.")], asks=False, runtime=WAITS)
