@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 
 from cli_project import Project, control, done, finish, write
 
 from tests.running import wait_for
+
+NAP = f"sleep 7302{os.getpid()}"  # of this test run alone: another one may be going on beside it
 
 ASKS = control("colour = ask_user('Which colour?')\nwrite_file(colour + '.txt')") + "\n```text\npaint\n```\n"
 WAITS = {"on_unanswered": "suspend"}
@@ -21,9 +24,9 @@ def listed(project: Project) -> dict[str, object]:
 
 
 def test_kill_9_in_the_middle_loses_nothing(project: Project) -> None:
-    project.agent([write("a.txt", "one\n"), control("execute('main', 'sleep 7302')"), done("Done.")], asks=False)
+    project.agent([write("a.txt", "one\n"), control(f"execute('main', '{NAP}')"), done("Done.")], asks=False)
     running = project.popen("run", "agent.yaml", "do it", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for("sleep 7302")
+    wait_for(NAP)
     running.send_signal(signal.SIGKILL)
     running.wait(timeout=20)
     assert listed(project)["status"] == "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 from cli_project import Project, control, done, finish, write
 
 from tests.running import wait_for
+
+NAP = f"sleep 7301{os.getpid()}"  # of this test run alone: another one may be going on beside it
 
 ID = re.compile(r"tester-\d{8}-\d{6}-[0-9a-f]{4}")
 
@@ -298,10 +301,10 @@ def test_one_wrong_id_deletes_none(project: Project) -> None:
 
 
 def test_a_session_at_work_is_shown_as_such_and_not_deleted(project: Project) -> None:
-    project.agent([control("execute('main', 'sleep 7301')"), done("ok")], asks=False)
+    project.agent([control(f"execute('main', '{NAP}')"), done("ok")], asks=False)
     running = project.popen("run", "agent.yaml", "do it", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
-        wait_for("sleep 7301")
+        wait_for(NAP)
         assert kept(project)[0]["status"] == "at work"
         refused = project.cli("sessions", "delete", "--yes", "tester")
         assert refused.returncode == 1 and "Somebody else is writing" in refused.stderr
