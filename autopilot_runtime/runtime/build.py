@@ -42,7 +42,7 @@ from autopilot_runtime.runtime.sight import Sight
 from autopilot_runtime.runtime.skills import find_skills
 from autopilot_runtime.runtime.standing import standing, take_up, used_before
 from autopilot_runtime.runtime.toolbox import fill_registry
-from autopilot_runtime.runtime.traces import Traces
+from autopilot_runtime.runtime.traces import Traces, own_files
 from autopilot_runtime.sandbox.engine import open_sandbox
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
@@ -117,7 +117,7 @@ class Kit:
         # Whose questions these are: the session that is suspended with them. A sub-agent's are its caller's.
         self.requests = self.questions.requests or Requests(keeper, self.ledger)
         self.questions.requests = self.requests
-        kept = (*self.protected, *getattr(session, "places", ()))  # the session's own files, where they lie in there
+        kept = (*self.protected, *own_files(session, agent.work_dir))
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=kept)
         self.watch = Watch(self.workspace)
         self.traces = Traces(self.workspace, session, self.scope, watch=lambda: self.watch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.event import EventType
@@ -66,3 +67,13 @@ class Traces:
     def _own_places(self) -> tuple[str | os.PathLike[str], ...]:
         """Where the session itself is kept: no work of the agent, so undo leaves it alone."""
         return tuple(getattr(self._session, "places", ()))
+
+
+def own_files(session: SessionStore, work_dir: Path) -> tuple[Path, ...]:
+    """What of a session no tool may write: its files, and its folder where that is a part of the workspace.
+
+    A folder that holds the whole workspace, or is it, holds the user's files, too.
+    """
+    places = (Path(os.path.realpath(place)) for place in getattr(session, "places", ()))
+    root = Path(os.path.realpath(work_dir))
+    return tuple(place for place in places if not root.is_relative_to(place))

@@ -245,3 +245,13 @@ async def test_the_sessions_own_files_are_not_the_agents_to_write(stage: Stage) 
     await stage.run()
     assert "belongs to the agent's own configuration" in stage.conversation
     assert "tried" in (stage.work / "own.json").read_text()
+
+
+async def test_a_session_beside_the_users_files_keeps_the_agent_from_none_of_them(stage: Stage) -> None:
+    for number, where in enumerate([stage.work, stage.folder]):
+        kept = {"session": "file", "session_id": f"beside-{number}", "session_dir": where}
+        stage.open(act(f'write_file("{number}.txt")', "mine"), finish("done"), options=kept)
+        await stage.run()
+        assert stage.rt.last.files_changed == (f"{number}.txt",)
+        assert await stage.do(stage.rt.undo) == [f"{number}.txt"]
+        assert not (stage.work / f"{number}.txt").exists()
