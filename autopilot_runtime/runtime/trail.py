@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from autopilot_runtime.core.errors import StoreError
+from autopilot_runtime.core.process import started
 from autopilot_runtime.store import refs
 from autopilot_runtime.store.objects import Store
 from autopilot_runtime.store.tree import State, read_head
@@ -250,26 +251,10 @@ def _state(head: bytes | None) -> State | None:
 
 def this_process() -> str:
     """This process, told from a later one with the same number."""
-    return f"{os.getpid()}:{_start(os.getpid())}"
+    return f"{os.getpid()}:{started(os.getpid()) or ''}"
 
 
 def is_alive(owner: str) -> bool:
     """Whether that process still runs."""
     number, _, start = owner.partition(":")
-    if not number.isdigit():
-        return False
-    try:
-        os.kill(int(number), 0) if os.name == "posix" else None
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _start(int(number)) == start
-
-
-def _start(pid: int) -> str:
-    """When a process began, as the system counts; "" where it does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+    return number.isdigit() and started(int(number)) == start

@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from autopilot_runtime.core.errors import SetupError
+from autopilot_runtime.core.process import started
 
 VERSION = 1
 _BUSY_SECONDS = 5.0
@@ -117,37 +118,13 @@ def settle(db: sqlite3.Connection) -> None:
 def this_process() -> str:
     """Names this process so that another with the same number, later or elsewhere, is not taken for it."""
     pid = os.getpid()
-    return f"{platform.node()}:{pid}:{_born(pid)}"
+    return f"{platform.node()}:{pid}:{started(pid) or ''}"
 
 
 def is_alive(process: str) -> bool:
     """Whether the process still runs. One on another machine counts as alive: nobody here can tell."""
-    host, _, rest = process.rpartition(":")[0].rpartition(":")
-    if host != platform.node() or not rest.isdigit():
+    host, _, number = process.rpartition(":")[0].rpartition(":")
+    if host != platform.node() or not number.isdigit():
         return True
-    pid, born = int(rest), process.rpartition(":")[2]
-    if not _exists(pid):
-        return False
-    return not born or born == _born(pid)
-
-
-def _exists(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 would end it
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _born(pid: int) -> str:
-    """When it was started, as Linux counts it; elsewhere nothing."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return ""
-    # The name in the middle may hold anything, also blanks and brackets.
-    return stat.rpartition(b")")[2].split()[19].decode()
+    born, now = process.rpartition(":")[2], started(int(number))
+    return now is not None and born in ("", now)

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from autopilot_runtime.core.ids import new_id
+from autopilot_runtime.core.process import started
 
 # How long a writer on another machine counts as alive after its last step.
 SILENCE = 60.0
@@ -75,26 +76,6 @@ def lives(writer: Writer, *, beat: float, now: float) -> bool:
     if writer.pid == os.getpid():
         return (writer.pid, writer.token) in _HELD
     return started(writer.pid) == writer.started
-
-
-def started(pid: int) -> str | None:
-    """When that process began, as the system counts; None when it does not run."""
-    if sys.platform == "linux":
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return None
-        fields = stat.rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    if sys.platform == "win32":
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return ""
-    return ""
 
 
 @lru_cache(maxsize=4)

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable
 
 from autopilot_runtime.core.errors import EditConflict, PathRefused, ToolError
+from autopilot_runtime.core.process import started
 from autopilot_runtime.tool.folder import CREATE, READ, Folder
 from autopilot_runtime.tool.known import stamp_of
 from autopilot_runtime.tool.scan import CHUNK, digest_of
@@ -91,20 +92,8 @@ def sweep(folder: Folder, name: str) -> None:
     left = re.compile(rf"\.{re.escape(name[:40])}\.(\d+)\.[0-9a-f]{{8}}\.tmp")
     for found in folder.names():
         match = left.fullmatch(found)
-        if match is not None and not _runs(int(match[1])):
+        if match is not None and started(int(match[1])) is None:
             folder.unlink(found)
-
-
-def _runs(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 is Ctrl+C
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _still(folder: Folder, name: str, *, old: os.stat_result | None, digest: bytes | None, shown: str) -> None:
