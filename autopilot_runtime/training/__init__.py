@@ -39,7 +39,7 @@ _HOME = {
     "stopper": "PlateauStopper BudgetStopper TargetStopper",
     "merge": "ComponentMerger",
     "experiment": "Experiment",
-    "record": "Record",
+    "record": "Record Commit EvalKey Evaluation EpochRow ExperimentRow",
     "contextlog": "ContextLog ContextEntry",
     "tree": "Tree Forest",
     "query": "completed failed running metric_gt metric_lt best tagged Query",
