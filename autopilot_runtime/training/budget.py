@@ -26,6 +26,11 @@ class Budget:
         self._clock = clock
         self._since = clock()
 
+    @classmethod
+    def of(cls, limits: Mapping[str, float | None]) -> Budget:
+        """One with these limits."""
+        return cls(**limits)  # type: ignore[arg-type]
+
     def start(self) -> None:
         """Time counts from now on."""
         self._since = self._clock()

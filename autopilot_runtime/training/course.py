@@ -23,6 +23,7 @@ from autopilot_runtime.training.settle import add_to_pool, publish
 def closing(fit: Fit) -> Iterator[Fit]:
     """A fit that is begun, and that leaves nothing half done however it ends."""
     trainer = fit.trainer
+    trainer.adopt(fit)
     with ExitStack() as stack:
         _enter(fit, stack)
         try:
@@ -65,7 +66,6 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
 def begin_fit(fit: Fit) -> None:
     """From set-up to the first measurement, or to where a resume goes on."""
     trainer = fit.trainer
-    fit.call("setup", "fit")
     state = _resumed(fit)
     for logger in trainer.loggers:
         logger.start({"experiment": fit.slug, "max_epochs": fit.max_epochs, "run": fit.scope.run_id})

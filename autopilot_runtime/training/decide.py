@@ -76,8 +76,9 @@ def as_decision(answer: Any) -> Decision:
     if isinstance(answer, Decision):
         return answer
     first, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
-    if first in VERDICTS and isinstance(first, str):
-        return Decision(first, str(reason) or f"the policy says {first}")
+    for verdict in VERDICTS:
+        if isinstance(first, str) and first == verdict:
+            return Decision(verdict, str(reason) or f"the policy says {verdict}")
     if first is True or first is False:
         return Decision(
             "accept" if first else "discard", str(reason) or f"the policy says {'yes' if first else 'no'}"

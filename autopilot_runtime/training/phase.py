@@ -9,7 +9,7 @@ from typing import Any
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.training.fault import EvaluationFailed
 from autopilot_runtime.training.fit import Fit, Measured
-from autopilot_runtime.training.gate import Decision
+from autopilot_runtime.training.gate import Decision, number_in
 from autopilot_runtime.training.graph import no_grad
 from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.record import Commit
@@ -118,7 +118,7 @@ def measure_noise(fit: Fit, commit: Commit, replicates: int) -> dict[str, float]
     found += [measure(fit, commit, fit.held_out, split="val", replicate=at).metrics for at in range(1, replicates)]
     sigma: dict[str, float] = {}
     for name in found[0]:
-        values = [one[name] for one in found if math.isfinite(one.get(name, math.nan))]
+        values = [value for one in found if isinstance(value := number_in(one, name), float)]
         if len(values) > 1:
             mean = math.fsum(values) / len(values)
             sigma[name] = math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (len(values) - 1))

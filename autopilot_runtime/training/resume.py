@@ -67,7 +67,7 @@ def go_on(fit: Fit, state: Mapping[str, Any], *, changed: bool) -> None:
 def fingerprint(fit: Fit) -> dict[str, str]:
     """What must be the same for a resume to be the same fit."""
     trainer = fit.trainer
-    settings = {
+    settings: dict[str, Any] = {
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "monitor": trainer.monitor,
         "seed": trainer.seed,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.training.fit import Fit, Measured
-from autopilot_runtime.training.gate import Decision, direction_of
+from autopilot_runtime.training.gate import Decision, direction_of, number_in
 from autopilot_runtime.training.measure import Measure, directions
 from autopilot_runtime.training.record import Commit, EpochRow
 from autopilot_runtime.training.resume import save_state
@@ -104,8 +103,8 @@ def add_to_pool(fit: Fit, commit: Commit, measured: Measured, parent: str) -> No
     """From now on it may be chosen as what an epoch starts from; the best of all is remembered."""
     if all(one.commit != commit.id for one in fit.pool):
         fit.pool.append(Candidate(commit.id, measured.scores, measured.metrics, fit.epoch, parent))
-    value = measured.metrics.get(fit.trainer.monitor, math.nan)
-    if math.isfinite(value):
+    value = number_in(measured.metrics, fit.trainer.monitor)
+    if isinstance(value, float):
         rises = direction_of(fit.trainer.monitor, directions(fit.module.metrics()))
         if fit.best_value is None or (value > fit.best_value if rises else value < fit.best_value):
             fit.best, fit.best_value = commit.id, value

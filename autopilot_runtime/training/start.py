@@ -25,7 +25,10 @@ def open_fit(
     trainer: Trainer, module: Any, train: Any, val: Any, datamodule: Any, max_epochs: int, ckpt_path: Any
 ) -> Fit:
     """Everything that a fit needs, not begun yet."""
-    train, val = loaders(trainer, module, train, val, datamodule)
+    call = Dispatch(trainer, module, trainer.callbacks)
+    prepare(module, datamodule, "fit")
+    call("setup", "fit")
+    train, val = loaders(trainer, train, val, datamodule)
     if train is None:
         raise TrainingError(
             "fit needs data: fit(module, train_dataloaders=...) or a datamodule with train_dataloader()"
@@ -57,7 +60,7 @@ def open_fit(
         record,
         slug,
         scope,
-        Dispatch(trainer, module, trainer.callbacks),
+        call,
         steps,
         trainer.budget,
         parameters,
@@ -74,9 +77,8 @@ def open_fit(
     )
 
 
-def loaders(trainer: Trainer, module: Any, train: Any, val: Any, datamodule: Any) -> tuple[Any, Any]:
+def loaders(trainer: Trainer, train: Any, val: Any, datamodule: Any) -> tuple[Any, Any]:
     """The data of a fit, from what was given or from the datamodule."""
-    prepare(module, datamodule, "fit")
     if datamodule is not None:
         train = datamodule.train_dataloader() if train is None else train
         val = datamodule.val_dataloader() if val is None else val

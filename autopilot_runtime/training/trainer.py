@@ -76,13 +76,13 @@ class Trainer:
         if accumulate_grad_batches < 1:
             raise TrainingError(f"accumulate_grad_batches={accumulate_grad_batches}: a step needs at least one batch")
         self.callbacks = _listed(callbacks)
-        self.policy: Any = policy if policy is None or hasattr(policy, "judge") else Policy(policy)  # type: ignore[arg-type]
+        self.policy: Any = policy if policy is None or hasattr(policy, "judge") else Policy(policy)
         self.experiment = experiment
         self.loggers = _listed(logger)
         self.accumulate_grad_batches = accumulate_grad_batches
         self.fast_dev_run = int(fast_dev_run)
         self.overfit_batches = overfit_batches
-        self.budget = budget if isinstance(budget, Budget) else Budget(**(budget or {}))
+        self.budget = budget if isinstance(budget, Budget) else Budget.of(budget or {})
         self.executor = executor
         self.max_epochs = max_epochs
         self.selector, self.acceptor, self.merger = selector, acceptor, merger
@@ -118,13 +118,16 @@ class Trainer:
         with closing(
             open_fit(self, module, train_dataloaders, val_dataloaders, datamodule, epochs, ckpt_path)
         ) as fit:
-            self._fit = fit
             while fit.epoch < fit.max_epochs and not self._ended(fit):
                 self.loop.run(fit)
                 for scheduler in fit.schedulers:
                     scheduler.step()
                 fit.epoch += 1
         return result_of(fit)
+
+    def adopt(self, fit: Fit) -> None:
+        """This is the fit that runs now."""
+        self._fit = fit
 
     def _ended(self, fit: Fit) -> bool:
         if self.should_stop and not fit.stop:
