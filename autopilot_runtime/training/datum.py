@@ -102,8 +102,7 @@ def item_digest(item: Any) -> str:
 
 def digest_of(value: Any) -> str:
     """Names a value by its content: the same for equal values, in every process."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encoder.encode(value).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -127,3 +126,6 @@ def _plain(value: Any) -> Any:
         f"{type(value).__name__} cannot be told apart by its content: give the item a `digest` (a string), "
         "or make it a dataclass of plain values"
     )
+
+
+_encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
