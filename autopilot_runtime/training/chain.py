@@ -36,7 +36,7 @@ class Chain:
             number, last = head or (0, _START)
             rows = []
             for kind, body in entries:
-                number, last = number + 1, _link(last, kind, body)
+                number, last = number + 1, _link(last, kind.encode(), body.encode())
                 rows.append((experiment, number, kind, body, last))
             if rows:
                 link.executemany(f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?)", rows)
@@ -65,7 +65,9 @@ class Chain:
             "SELECT number, link FROM train_heads WHERE chain = ? AND experiment = ?", (self._table, experiment)
         )
         number, last = 0, _START
-        question = f"SELECT number, type, body, link FROM {self._table} WHERE experiment = ? AND number > ?"
+        # As bytes: what was changed may be no text any more.
+        fields = "number, CAST(type AS BLOB), CAST(body AS BLOB), link"
+        question = f"SELECT {fields} FROM {self._table} WHERE experiment = ? AND number > ?"
         while rows := self._store.rows(f"{question} ORDER BY number LIMIT {_AT_ONCE}", (experiment, number)):
             for at, kind, body, link in rows:
                 if at != number + 1:
@@ -73,7 +75,7 @@ class Chain:
                     return [f"{self._table}: entry {gap} is missing"]
                 number, last = at, _link(last, kind, body)
                 if link != last:
-                    return [f"{self._table}: entry {at} ({kind}) is not what was written"]
+                    return [f"{self._table}: entry {at} ({kind.decode(errors='replace')}) is not what was written"]
         if not head:
             return [f"{self._table}: its end is not known"] if number else []
         if head[0][0] > number:
@@ -81,5 +83,5 @@ class Chain:
         return [] if tuple(head[0]) == (number, last) else [f"{self._table}: entries were added from outside"]
 
 
-def _link(before: bytes, kind: str, body: str) -> bytes:
-    return hashlib.sha256(before + f"{kind}\n{body}".encode("utf-8", "surrogatepass")).digest()
+def _link(before: bytes, kind: bytes, body: bytes) -> bytes:
+    return hashlib.sha256(b"%b%b\n%b" % (before, kind, body)).digest()

@@ -11,11 +11,11 @@ from autopilot_runtime.store.refs import Pointed, pin
 from autopilot_runtime.store.tree import MAGIC, State, entries, walk
 from autopilot_runtime.training.fault import TrainingError, meant
 from autopilot_runtime.training.parameter import Parameter
-from autopilot_runtime.training.recordform import body_of, key_text, opened
+from autopilot_runtime.training.recordform import body_of, key_text, seal, unsealed
 from autopilot_runtime.training.recordrows import Commit, commit_id
 
 _AT_ONCE = 200  # contents that are checked together
-_ROW = "SELECT commit_id, experiment, epoch, body FROM train_commits"
+_ROW = "SELECT commit_id, experiment, epoch, body, seal FROM train_commits"
 
 
 def keep(store: Store, parameters: Iterable[tuple[str, Parameter]], **about: Any) -> Commit:
@@ -32,7 +32,8 @@ def keep(store: Store, parameters: Iterable[tuple[str, Parameter]], **about: Any
         experiment = key_text(made.experiment)
         row = (made.id, experiment, made.epoch, _body(made))
         new = link.execute(
-            "INSERT OR IGNORE INTO train_commits (commit_id, experiment, epoch, body) VALUES (?, ?, ?, ?)", row
+            "INSERT OR IGNORE INTO train_commits (commit_id, experiment, epoch, body, seal) VALUES (?, ?, ?, ?, ?)",
+            (*row, seal(*row)),
         ).rowcount
         if not new:
             return read(store.rows(f"{_ROW} WHERE commit_id = ? AND experiment = ?", (made.id, experiment))[0])
@@ -64,10 +65,10 @@ def below(store: Store, state: bytes) -> list[State]:
 
 def read(row: Sequence[Any]) -> Commit:
     """The commit of a row; `ObjectDamaged` when its id does not name what it holds."""
-    wanted, experiment, epoch, body = row
+    wanted, experiment, epoch, body, mark = row
     what = f"Commit {wanted[:12]} (experiment {experiment!r}, epoch {epoch})"
-    held = opened(body, what)
-    if not isinstance(held, dict) or commit_id(held.get("parameters", {})) != wanted:
+    held = unsealed(what, mark, wanted, experiment, epoch, body)
+    if commit_id(held["parameters"]) != wanted:
         raise ObjectDamaged(f"{what} is damaged: it is not the state that its id names. Nothing is restored from it.")
     return Commit(wanted, held.pop("parameters"), tuple(held.pop("parents")), experiment, epoch, **held)
 

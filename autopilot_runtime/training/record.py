@@ -32,6 +32,8 @@ from autopilot_runtime.training.recordform import (
     experiment_of,
     key_text,
     opened,
+    seal,
+    unsealed,
 )
 from autopilot_runtime.training.recordrows import (
     STATUSES,
@@ -48,7 +50,7 @@ from autopilot_runtime.training.recordschema import prepare
 
 __all__ = ["Commit", "EpochRow", "EvalKey", "Evaluation", "ExperimentRow", "Holder", "Moved", "Record"]
 
-_FIELDS = "slug, status, parent, reason, created, changed, body"
+_FIELDS = "slug, status, parent, reason, created, changed, body, seal"
 _EVALUATION = "commit_id, item, version, split, replicate, body, seal FROM train_evaluations"
 
 
@@ -135,9 +137,9 @@ class Record:
             if self.has(slug):
                 raise TrainingError(f"There is an experiment {slug!r} in {self.where} already; choose another name.")
             link.execute(
-                "INSERT INTO train_experiments (slug, status, parent, reason, created, changed, body) "
-                "VALUES (?, 'pending', ?, '', ?, ?, ?)",
-                (slug, parent, now, now, body),
+                "INSERT INTO train_experiments (slug, status, parent, reason, created, changed, body, seal) "
+                "VALUES (?, 'pending', ?, '', ?, ?, ?, ?)",
+                (slug, parent, now, now, body, seal(slug, body)),
             )
         return self.experiment(slug)
 
@@ -327,17 +329,19 @@ class Record:
 
     def set_state(self, experiment: str, key: str, value: Any) -> None:
         """Remember a plain value under a key."""
+        where = (key_text(experiment), key_text(key))
         body = body_of(value, f"the state {key!r} of {experiment!r}")
         with self.transaction() as link:
-            link.execute(
-                "INSERT OR REPLACE INTO train_state VALUES (?, ?, ?)", (key_text(experiment), key_text(key), body)
-            )
+            row = (*where, body, seal(*where, body))
+            link.execute("INSERT OR REPLACE INTO train_state VALUES (?, ?, ?, ?)", row)
 
     def state(self, experiment: str, key: str, default: Any = None) -> Any:
         """The value under a key."""
-        question = "SELECT body FROM train_state WHERE experiment = ? AND name = ?"
-        rows = self.store.rows(question, (key_text(experiment), key_text(key)))
-        return opened(rows[0][0], f"The state {key!r} of experiment {experiment!r}") if rows else default
+        where = (key_text(experiment), key_text(key))
+        rows = self.store.rows("SELECT body, seal FROM train_state WHERE experiment = ? AND name = ?", where)
+        if not rows:
+            return default
+        return unsealed(f"The state {key!r} of experiment {experiment!r}", rows[0][1], *where, rows[0][0])
 
     # ------------------------------------------------------------ the journal of why
 

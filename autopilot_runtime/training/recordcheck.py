@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from autopilot_runtime.core.errors import ObjectDamaged
 from autopilot_runtime.store.objects import Store
@@ -12,6 +13,8 @@ from autopilot_runtime.training import commits
 from autopilot_runtime.training.chain import Chain
 from autopilot_runtime.training.recordform import seal
 from autopilot_runtime.training.recordrows import Commit
+
+_NUMBERS = frozenset({"epoch", "replicate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,10 @@ def _file(store: Store) -> Iterator[Finding]:
 def _commits(store: Store) -> Iterator[Finding]:
     """Damaged commits, and damaged contents with each commit that needs them."""
     whole: list[Commit] = []
-    rows = store.rows("SELECT commit_id, experiment, epoch, body FROM train_commits ORDER BY id")
-    for row in rows:
+    for row in _read(store, "train_commits", "commit_id experiment epoch body", "seal"):
         try:
             whole.append(commits.read(row))
-        except (ObjectDamaged, LookupError, TypeError, AttributeError) as error:
+        except (ObjectDamaged, LookupError, TypeError) as error:
             yield Finding(f"the row of the commit is damaged ({error})", row[1], row[2], row[0])
     faults = {fault.digest: fault for fault in check(store)}
     told: set[bytes] = set()
@@ -83,15 +85,26 @@ def _made_of(store: Store, state: bytes) -> set[bytes]:
 
 
 def _sealed(store: Store) -> Iterator[Finding]:
-    question = "SELECT commit_id, split, item, version, replicate, body, seal FROM train_evaluations ORDER BY id"
-    for *parts, mark in store.rows(question):
+    for *parts, mark in _read(store, "train_evaluations", "commit_id split item version replicate body", "seal"):
         if seal(*parts) != mark:
             what = f"the {parts[1]} evaluation of item {parts[2]!r} (replicate {parts[4]}) is damaged"
             yield Finding(what, commit=parts[0])
-    question = "SELECT experiment, epoch, commit_id, verdict, body, seal FROM train_epochs ORDER BY id"
-    for *parts, mark in store.rows(question):
+    for *parts, mark in _read(store, "train_epochs", "experiment epoch commit_id verdict body", "seal"):
         if seal(*parts) != mark:
             yield Finding("the row of the epoch is damaged", parts[0], parts[1], parts[2])
+    for slug, body, mark in _read(store, "train_experiments", "slug body", "seal"):
+        if seal(slug, body) != mark:
+            yield Finding("the row of the experiment is damaged", slug)
+    for *parts, mark in _read(store, "train_state", "experiment name body", "seal"):
+        if seal(*parts) != mark:
+            yield Finding(f"the state {parts[1]!r} is damaged", parts[0])
+
+
+def _read(store: Store, table: str, texts: str, mark: str) -> Iterator[list[Any]]:
+    """The rows of a table, also those in which a text is none any more."""
+    columns = ", ".join(f"CAST({name} AS BLOB)" if name not in _NUMBERS else name for name in texts.split())
+    for row in store.rows(f"SELECT {columns}, {mark} FROM {table}"):
+        yield [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one for one in row]
 
 
 def _refs(store: Store) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ def body_of(value: Any, what: str = "a row", *, lenient: bool = False) -> str:
     """A value as a row holds it. Half a character (a lone surrogate) comes back as it was. What JSON cannot say is
     an error; when `lenient`, for what must not stop a run, it is described instead."""
     try:
-        return json.dumps(value, separators=(",", ":"), default=_described if lenient else _plain)
+        return (_LENIENT if lenient else _STRICT)(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TrainingError(f"{what} holds something that JSON cannot say ({error}); give plain values.") from error
 
@@ -31,8 +31,15 @@ def seal(*parts: object) -> int:
     return zlib.crc32("\0".join(map(str, parts)).encode("utf-8", "surrogatepass"))
 
 
+def unsealed(what: str, mark: int, *parts: Any) -> Any:
+    """The value in the last part of a row; `ObjectDamaged` when the row is not what was written."""
+    if seal(*parts) != mark:
+        raise ObjectDamaged(f"{what} is damaged; it is not used. Run fsck() to see what else is.")
+    return opened(parts[-1], what)
+
+
 def opened(body: str, what: str) -> Any:
-    """The value that a row holds; `ObjectDamaged` when it is none."""
+    """The value that a text holds; `ObjectDamaged` when it is none."""
     try:
         return json.loads(body)
     except (TypeError, ValueError) as error:
@@ -57,10 +64,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
+_STRICT = json.JSONEncoder(separators=(",", ":"), default=_plain).encode
+_LENIENT = json.JSONEncoder(separators=(",", ":"), default=_described).encode
+
+
 def experiment_of(row: Sequence[Any]) -> ExperimentRow:
     """The experiment of a row."""
-    slug, status, parent, reason, created, changed, body = row
-    held = opened(body, f"Experiment {slug!r}")
+    slug, status, parent, reason, created, changed, body, mark = row
+    held = unsealed(f"Experiment {slug!r}", mark, slug, body)
     tags = tuple(held.get("tags", ()))
     return ExperimentRow(slug, status, parent, held["config"], tags, held["why"], reason, created, changed)
 
@@ -87,18 +98,14 @@ def evaluation_of(row: Sequence[Any]) -> Evaluation:
     """The evaluation of a row; `ObjectDamaged` when it is not what was written."""
     commit, item, version, split, replicate, body, mark = row
     what = f"The {split} evaluation of item {item!r} on commit {commit[:12]}"
-    if seal(commit, split, item, version, replicate, body) != mark:
-        raise ObjectDamaged(f"{what} is damaged; it is not used. Run fsck() to see what else is.")
-    return Evaluation(EvalKey(commit, item, version, split, replicate), **opened(body, what))
+    held = unsealed(what, mark, commit, split, item, version, replicate, body)
+    return Evaluation(EvalKey(commit, item, version, split, replicate), **held)
 
 
 def epoch_of(row: Sequence[Any]) -> EpochRow:
     """The epoch of a row; `ObjectDamaged` when it is not what was written."""
-    experiment, epoch, *_, body, mark = row
-    what = f"Epoch {epoch} of experiment {experiment!r}"
-    if seal(*row[:4], body) != mark:
-        raise ObjectDamaged(f"{what} is damaged; it is not used. Run fsck() to see what else is.")
-    return EpochRow(**opened(body, what))
+    *parts, mark = row
+    return EpochRow(**unsealed(f"Epoch {parts[1]} of experiment {parts[0]!r}", mark, *parts))
 
 
 def epoch_row(row: EpochRow) -> tuple[Any, ...]:

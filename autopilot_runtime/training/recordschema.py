@@ -9,11 +9,11 @@ VERSION = 1
 _TABLES = """
 CREATE TABLE train_experiments (
     id INTEGER PRIMARY KEY, slug TEXT NOT NULL UNIQUE, status TEXT NOT NULL, parent TEXT, reason TEXT NOT NULL,
-    created REAL NOT NULL, changed REAL NOT NULL, body TEXT NOT NULL
+    created REAL NOT NULL, changed REAL NOT NULL, body TEXT NOT NULL, seal INTEGER NOT NULL
 );
 CREATE TABLE train_commits (
     id INTEGER PRIMARY KEY, commit_id TEXT NOT NULL, experiment TEXT NOT NULL, epoch INTEGER NOT NULL,
-    body TEXT NOT NULL, UNIQUE (commit_id, experiment)
+    body TEXT NOT NULL, seal INTEGER NOT NULL, UNIQUE (commit_id, experiment)
 );
 CREATE INDEX train_commits_by_experiment ON train_commits (experiment, id);
 CREATE TABLE train_refs (
@@ -44,7 +44,8 @@ CREATE TABLE train_heads (
     PRIMARY KEY (chain, experiment)
 ) WITHOUT ROWID;
 CREATE TABLE train_state (
-    experiment TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (experiment, name)
+    experiment TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, seal INTEGER NOT NULL,
+    PRIMARY KEY (experiment, name)
 ) WITHOUT ROWID;
 CREATE TABLE train_holds (
     experiment TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL, token TEXT NOT NULL,
