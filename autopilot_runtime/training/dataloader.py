@@ -46,39 +46,40 @@ class DataLoader:
         self.numbered = _is_numbered(dataset)
         self.sampler: Any = sampler
         self.batch_sampler: Any = batch_sampler
-        self._check(shuffle, one_by_one=batch_size is None)
+        self._check(shuffle)
         if self.numbered and batch_sampler is None:
             self.sampler = sampler if sampler is not None else _in_order(dataset, shuffle, seed)
             if self.batch_size is not None:
                 self.batch_sampler = BatchSampler(self.sampler, self.batch_size, drop_last)
         self._refuse_nothing()
 
-    def _check(self, shuffle: bool, *, one_by_one: bool) -> None:
-        chosen = self.sampler if self.sampler is not None else self.batch_sampler
-        if not self.numbered and (shuffle or chosen is not None):
+    def _check(self, shuffle: bool) -> None:
+        self._refuse_what_ends()
+        orders = [shuffle, self.sampler is not None, self.batch_sampler is not None]
+        if self.batch_sampler is not None and (sum(orders) > 1 or self.drop_last or self.batch_size not in (None, 1)):
+            raise TrainingError("a batch_sampler says it all: give no batch_size, shuffle, sampler or drop_last")
+        if sum(orders) > 1:
+            raise TrainingError("a sampler says the order, and so does shuffle=True: give one of them")
+        if any(orders) and not self.numbered:
             raise TrainingError(
                 f"the items of {type(self.dataset).__name__} come one after another: nothing can be shuffled or "
                 "sampled there. Put them into a ListDataset"
             )
-        if self.sampler is not None and shuffle:
-            raise TrainingError("a sampler says the order, and so does shuffle=True: give one of them")
-        if self.batch_sampler is not None and (
-            shuffle or self.drop_last or self.sampler is not None or self.batch_size not in (None, 1)
-        ):
-            raise TrainingError("a batch_sampler says it all: give no batch_size, shuffle, sampler or drop_last")
-        if one_by_one and self.drop_last:
+        if self.batch_size is None and self.drop_last:
             raise TrainingError("drop_last leaves out a short batch, and batch_size=None makes no batches")
+
+    def _refuse_what_ends(self) -> None:
         given = {"sampler": self.sampler, "batch_sampler": self.batch_sampler, "dataset": self.dataset}
         for name, one in given.items():
             if isinstance(one, Iterator):
                 raise TrainingError(f"the {name} is used up after one epoch: give a list, or something to begin anew")
-        weights = getattr(self.sampler, "weights", None)
-        if weights is not None and self.numbered and len(weights) != len(self.dataset):
-            raise TrainingError(f"{len(weights)} weights for {len(self.dataset)} items")
 
     def _refuse_nothing(self) -> None:
         if not self.numbered:
             return
+        weights = getattr(self.sampler, "weights", None)
+        if weights is not None and len(weights) != len(self.dataset):
+            raise TrainingError(f"{len(weights)} weights for {len(self.dataset)} items")
         if not len(self.dataset):
             raise TrainingError(f"the {type(self.dataset).__name__} is empty: there is nothing to iterate over")
         if self.drop_last and not len(self):

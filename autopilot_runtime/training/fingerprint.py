@@ -54,15 +54,9 @@ class DatasetFingerprint:
             return ""
         if not self.items or not now.items:
             return f"{self.count} items then, {now.count} now, and not the same"
-        before, after = dict(self.items), dict(now.items)
-        # An item without an id is known by its content: changed, it is one gone and one added.
-        found = [
-            _listed("added", [key for key in after if key not in before]),
-            _listed("gone", [key for key in before if key not in after]),
-            _listed("changed", [key for key in after if key in before and before[key] != after[key]]),
-        ]
-        if any(found):
-            return "; ".join(part for part in found if part)
+        found = [part for part in _named(dict(self.items), dict(now.items)) if part]
+        if found:
+            return "; ".join(found)
         if Counter(self.items) == Counter(now.items):
             return "the same items in another order"
         return f"{self.count} items then, {now.count} now: some are there more than once"
@@ -78,6 +72,15 @@ class DatasetFingerprint:
             return cls(found["count"], found["digest"], tuple((key, digest) for key, digest in found["items"]))
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"this is no fingerprint of a dataset: {error}") from error
+
+
+def _named(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    # An item without an id is known by its content: changed, it is one gone and one added.
+    return [
+        _listed("added", [key for key in after if key not in before]),
+        _listed("gone", [key for key in before if key not in after]),
+        _listed("changed", [key for key in after if key in before and before[key] != after[key]]),
+    ]
 
 
 def _listed(what: str, keys: list[str]) -> str:

@@ -66,7 +66,8 @@ def write_items(path: str | Path, items: Iterable[Any]) -> None:
     shapes: dict[type, Shape] = {}
     lines = []
     for at, item in enumerate(items):
-        shape = shapes.setdefault(type(item), Shape(None if isinstance(item, Row) else type(item)))
+        kind = type(item)
+        shape = shapes.get(kind) or shapes.setdefault(kind, Shape(None if kind is Row else kind))
         try:
             lines.append(_line(shape.taken_apart(item)))
         except TrainingError as error:

@@ -168,11 +168,7 @@ def _checked(ratios: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
             raise TrainingError(f"{len(ratios)} ratios without names: give a dict of split name and ratio")
         ratios = dict(zip(_NAMES, ratios, strict=False))
     for name, ratio in ratios.items():
-        if (
-            isinstance(ratio, bool)
-            or not isinstance(ratio, (int, float))
-            or not (math.isfinite(ratio) and ratio >= 0)
-        ):
+        if not _is_ratio(ratio):
             raise TrainingError(f"the ratio of {name!r} is {ratio!r}, and a ratio is a number from 0 on")
     total = math.fsum(ratios.values())
     parts = total > 0 and all(isinstance(ratio, int) for ratio in ratios.values())  # 8 to 1 to 1
@@ -181,21 +177,25 @@ def _checked(ratios: Mapping[str, float] | Sequence[float]) -> dict[str, float]:
     return {str(name): ratio / total for name, ratio in ratios.items()}
 
 
+def _is_ratio(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
 def _assigned(
     strata: Mapping[str, Sequence[str]], before: Mapping[str, str], ratios: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     """Each new item goes where most is lacking: in its stratum first, then in all."""
-    assigned = dict(before)
-    present = {key for found in strata.values() for key in found}
-    total = Counter(before[key] for key in present if key in before)
-    left = sum(key not in before for key in present)
     used = {name: ratio for name, ratio in ratios.items() if ratio > 0}
+    present = {key for found in strata.values() for key in found}
+    total = Counter(before[key] for key in present & before.keys())
+    left = len(present - before.keys())
+    assigned = dict(before)
     for stratum in sorted(strata):
-        keys = dict.fromkeys(strata[stratum])
-        here = Counter(assigned[key] for key in keys if key in assigned)
+        keys = set(strata[stratum])
+        here = Counter(assigned[key] for key in keys & assigned.keys())
         wanted = {name: ratio * len(keys) for name, ratio in used.items()}
-        for key in sorted((key for key in keys if key not in assigned), key=lambda one: _rank(seed, one)):
-            empty = {name: used[name] for name in used if not total[name]}
+        for key in sorted(keys - assigned.keys(), key=lambda one: _rank(seed, one)):
+            empty = {name: ratio for name, ratio in used.items() if not total[name]}
             # A held-out set of nobody helps nobody: the last items fill what would else be empty.
             choice = _most_lacking(empty if empty and left <= len(empty) else used, wanted, here, total)
             assigned[key] = choice
