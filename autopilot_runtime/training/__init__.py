@@ -6,7 +6,7 @@ from importlib import import_module
 
 _HOME = {
     "datum": "Datum EvalDatum Batch",
-    "dataset": "Dataset ListDataset IterableDataset ConcatDataset",
+    "dataset": "Dataset ListDataset IterableDataset ConcatDataset Row",
     "sampler": "Sampler SequentialSampler RandomSampler WeightedSampler BatchSampler",
     "dataloader": "DataLoader",
     "datamodule": "DataModule Stage",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from autopilot_runtime.training.graph import Context
 
 _NOT_CONTENT = frozenset({"grad_fn", "_named"})
+# An id that was made up keeps being one where it is given again: in a file, in a copy.
+_MADE_UP = re.compile(r"d_[0-9a-f]{23}")
 
 
 @dataclass(kw_only=True)
@@ -27,9 +30,14 @@ class Datum:
     _named: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._named = bool(self.id)
+        self._named = bool(self.id) and not _MADE_UP.fullmatch(self.id)
         if not self.id:
             self.id = new_id("d")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody gave it its id."""
+        return self._named
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, ready for JSON."""
@@ -92,6 +100,11 @@ class Batch(Datum):
     def digest(self) -> str:
         """Names the items, in order."""
         return digest_of([item_digest(item) for item in self.items])
+
+
+def id_from_content(item: Datum) -> str:
+    """An id for an item that was given none: the same in every process, and known as made up."""
+    return f"d_{item.digest[:23]}"
 
 
 def item_digest(item: Any) -> str:
