@@ -109,7 +109,7 @@ def digest_of(value: Any) -> str:
 def _plain(value: Any) -> Any:
     """Something JSON can say in place of a value it cannot."""
     if isinstance(value, Datum):
-        return value.to_dict()
+        return {"digest": value.digest}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, (bytes, bytearray)):
