@@ -56,6 +56,7 @@ _HOME = {
     "mlflowlogger": "MLflowLogger",
     "wandblogger": "WandbLogger",
     "tensorboardlogger": "TensorBoardLogger",
+    "tracking": "Tracking",
     "fault": "TrainingError ParameterRefused MetricMissing ExperimentBusy ResumeRefused EvaluationFailed BudgetSpent",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
