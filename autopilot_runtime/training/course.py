@@ -56,7 +56,7 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
             stack.enter_context(fit.experiment)
         fit.experiment.bind(fit.parameters)
     if fit.environment is not None:
-        fit.environment.enter([parameter for _, parameter in fit.parameters])
+        fit.environment.enter(fit.parameters, store=fit.record.store)
         stack.callback(fit.environment.leave)
     fit.module.trainer = fit.trainer
     fit.budget.start()

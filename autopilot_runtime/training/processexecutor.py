@@ -38,6 +38,8 @@ class ProcessExecutor:
     shared between jobs. What a job prints goes where this program prints.
     """
 
+    remote = True  # jobs share nothing with this process
+
     def __init__(self, workers: int | None = None, *, result_mb: int = 64, preload: bool = True) -> None:
         refuse_while_loading("ProcessExecutor")
         if sys.platform == "win32":
