@@ -6,7 +6,7 @@ from importlib import import_module
 
 _HOME = {
     "datum": "Datum EvalDatum Batch",
-    "dataset": "Dataset ListDataset IterableDataset ConcatDataset",
+    "dataset": "Dataset ListDataset IterableDataset ConcatDataset Row",
     "sampler": "Sampler SequentialSampler RandomSampler WeightedSampler BatchSampler",
     "dataloader": "DataLoader",
     "datamodule": "DataModule Stage",
@@ -56,6 +56,7 @@ _HOME = {
     "mlflowlogger": "MLflowLogger",
     "wandblogger": "WandbLogger",
     "tensorboardlogger": "TensorBoardLogger",
+    "tracking": "Tracking",
     "fault": "TrainingError ParameterRefused MetricMissing ExperimentBusy ResumeRefused EvaluationFailed BudgetSpent",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

@@ -15,7 +15,7 @@ from autopilot_runtime.training.fault import BudgetSpent
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.phase import measure_noise, validate
 from autopilot_runtime.training.record import EpochRow
-from autopilot_runtime.training.resume import go_on, save_state
+from autopilot_runtime.training.resume import fingerprint, go_on, save_state
 from autopilot_runtime.training.settle import add_to_pool, publish
 
 
@@ -66,6 +66,7 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
 def begin_fit(fit: Fit) -> None:
     """From set-up to the first measurement, or to where a resume goes on."""
     trainer = fit.trainer
+    fit.fingerprint = fingerprint(fit)
     state = _resumed(fit)
     for logger in trainer.loggers:
         logger.start({"experiment": fit.slug, "max_epochs": fit.max_epochs, "run": fit.scope.run_id})
@@ -91,7 +92,8 @@ def _resumed(fit: Fit) -> Any:
     if asked is None:
         return None
     if asked == "last":
-        return fit.record.state(fit.slug, "fit")
+        newest = fit.record.state(fit.slug, "fit")
+        return None if newest is None else fit.record.state(fit.slug, f"fit/{newest}")
     if asked == "best":
         best = fit.record.ref(fit.slug, "best")
         rows = [row for row in fit.record.epochs(fit.slug) if row.commit == best]
@@ -100,7 +102,7 @@ def _resumed(fit: Fit) -> Any:
     fit.module.load_state_dict(checkpoint["state_dict"])
     kept = fit.keep((), why=f"from {Path(asked).name}", source="checkpoint")
     fit.call("on_load_checkpoint", checkpoint)
-    return {**checkpoint["fit"], "accepted": kept.id, "pool": [], "best": kept.id}
+    return {**checkpoint["fit"], "accepted": kept.id, "best": kept.id}
 
 
 def _save_found(fit: Fit, accepted: str) -> None:

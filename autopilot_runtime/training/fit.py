@@ -80,7 +80,8 @@ class Fit:
     pool: list[Candidate] = field(default_factory=list)
     history: list[EpochRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    why: list[str] = field(default_factory=list)
+    resumed: bool = False
+    fingerprint: dict[str, str] = field(default_factory=dict)
     stop: str = ""  # why there is to be no further epoch
     ended: str = ""  # how it ended, when not by itself
 

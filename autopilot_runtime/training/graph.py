@@ -139,6 +139,8 @@ def run_backward(root: Context, gradient: Gradient) -> None:
 
 def _ordered(root: Context) -> list[Context]:
     """Every call before those that it was made from. Without recursion: a chain may be long."""
+    if not any(root.parents):
+        return [root]
     seen: set[int] = set()
     done: list[Context] = []
     stack: list[tuple[Context, bool]] = [(root, False)]

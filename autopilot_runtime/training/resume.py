@@ -15,41 +15,40 @@ from autopilot_runtime.training.selector import Candidate
 
 def save_state(fit: Fit) -> None:
     """Note how far it is; part of the transaction that ends an epoch."""
-    state = state_of(fit)
-    fit.record.set_state(fit.slug, "fit", state)
-    fit.record.set_state(fit.slug, f"fit/{fit.epoch}", state)
+    fit.record.set_state(fit.slug, f"fit/{fit.epoch}", state_of(fit))
+    fit.record.set_state(fit.slug, "fit", fit.epoch)
 
 
 def state_of(fit: Fit) -> dict[str, Any]:
     """All that is needed to go on, ready for JSON."""
     assert fit.accepted is not None
     return {
-        "epoch": fit.epoch,
+        "epoch": fit.history[-1].epoch if fit.history else fit.epoch,
         "global_step": fit.global_step,
         "accepted": fit.accepted.id,
         "metrics": dict(fit.accepted_metrics),
         "best": fit.best,
         "best_value": fit.best_value,
         "noise": fit.noise,
-        "pool": [[one.commit, dict(one.scores), dict(one.metrics), one.epoch, one.parent] for one in fit.pool],
         "optimizers": [one.state_dict() for one in fit.optimizers],
         "schedulers": [one.state_dict() for one in fit.schedulers],
         "callbacks": [one.state_dict() if hasattr(one, "state_dict") else {} for one in fit.trainer.callbacks],
         "budget": fit.budget.state_dict(),
         "stop": fit.stop,
-        "fingerprint": fingerprint(fit),
+        "fingerprint": fit.fingerprint,
     }
 
 
 def go_on(fit: Fit, state: Mapping[str, Any], *, changed: bool) -> None:
     """Be where `state_of` was. With `changed`, other code, data or settings than then are allowed."""
     if not changed:
-        compare(state["fingerprint"], fingerprint(fit))
+        compare(state["fingerprint"], fit.fingerprint)
     fit.epoch, fit.global_step = int(state["epoch"]) + 1, int(state["global_step"])
     fit.accepted = fit.parent = fit.record.get_commit(state["accepted"])
     fit.accepted_metrics, fit.noise = dict(state["metrics"]), dict(state["noise"])
     fit.best, fit.best_value = state["best"], state["best_value"]
-    fit.pool = [Candidate(*one) for one in state["pool"]]
+    fit.history = [row for row in fit.record.epochs(fit.slug) if row.epoch < fit.epoch]
+    fit.pool = _pool(fit)
     fit.known = {one.commit: Measured(one.commit, dict(one.metrics), dict(one.scores)) for one in fit.pool}
     fit.restore(fit.accepted)
     for optimizer, kept in zip(fit.optimizers, state["optimizers"], strict=False):
@@ -60,8 +59,18 @@ def go_on(fit: Fit, state: Mapping[str, Any], *, changed: bool) -> None:
         if hasattr(callback, "load_state_dict"):
             callback.load_state_dict(kept)
     fit.budget.load_state_dict(state["budget"])
-    fit.history = [row for row in fit.record.epochs(fit.slug) if row.epoch < fit.epoch]
+    fit.resumed = True
     fit.emit(EventType.RESUMED, fit.accepted, run=fit.scope.run_id, status="running")
+
+
+def _pool(fit: Fit) -> list[Candidate]:
+    """Every state that was accepted, once, with what was measured of it."""
+    found: dict[str, Candidate] = {}
+    for row in fit.history:
+        if row.verdict in ("seed", "accept"):
+            scores = row.extra.get("scores", {})
+            found.setdefault(row.commit, Candidate(row.commit, scores, row.metrics, row.epoch, row.parent))
+    return list(found.values())
 
 
 def fingerprint(fit: Fit) -> dict[str, str]:

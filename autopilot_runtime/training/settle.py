@@ -74,8 +74,6 @@ def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> No
             optimizer.told(decision.verdict, decision.reason)
         fit.tell_why("policy", decision.reason, decision=decision.verdict, commit=candidate.id)
         save_state(fit)
-        for step in range(1, fit.step_in_epoch + 1):
-            fit.record.set_state(fit.slug, f"step/{fit.epoch}/{step}", None)
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
     if decision.accepted:

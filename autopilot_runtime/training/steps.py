@@ -49,6 +49,8 @@ class Steps:
     ) -> None:
         self._record, self._version, self._budget = record, version, budget
         self._executor, self._retries, self._timeout = executor, retries, timeout_s
+        self._older: set[tuple[str, str, int]] = set()  # (commit, split, replicate) that the record knows
+        self._fresh: set[tuple[str, str, int]] = set()  # and that it did not when we began with it
 
     def key(self, batch: Any, *, commit: str, split: str, replicate: int) -> EvalKey | None:
         """What this evaluation is called; None when the batch has no content to name it by."""
@@ -59,7 +61,7 @@ class Steps:
 
     def kept(self, done: Done) -> bool:
         """Fill in what is on record; whether there was anything."""
-        found = self._record.evaluation(done.key) if done.key is not None else None
+        found = self._record.evaluation(done.key) if done.key is not None and self._may_know(done.key) else None
         if found is None:
             return False
         try:
@@ -71,6 +73,16 @@ class Steps:
             return False
         done.cached, done.seconds = True, found.seconds
         return True
+
+    def _may_know(self, key: EvalKey) -> bool:
+        """Whether anything of this commit was evaluated before we began with it: asked once, not for every item."""
+        group = (key.commit, key.split, key.replicate)
+        if group in self._fresh:
+            return False
+        if group not in self._older:
+            found = self._record.evaluations(key.commit, key.split)
+            (self._older if any(one.key.replicate == key.replicate for one in found) else self._fresh).add(group)
+        return group in self._older
 
     def put(self, done: Done, *, metrics: dict[str, float] | None = None, feedback: str = "") -> None:
         """Keep what came of it, where it can be kept."""
