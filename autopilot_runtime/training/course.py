@@ -52,7 +52,7 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
         stack.callback(fit.record.close)
     else:
         stack.enter_context(fit.record.hold(fit.slug))
-        if fit.experiment.status != "running":
+        if not fit.experiment.entered:
             stack.enter_context(fit.experiment)
         fit.experiment.bind(fit.parameters)
     if fit.environment is not None:
