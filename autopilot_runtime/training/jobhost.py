@@ -22,7 +22,7 @@ from pathlib import Path
 
 from autopilot_runtime.confine.kernel import prctl
 from autopilot_runtime.core.process import started
-from autopilot_runtime.training import jobrun, worktree
+from autopilot_runtime.training import jobfolder, jobrun
 from autopilot_runtime.training.joborder import Order, Outcome
 from autopilot_runtime.training.jobscript import load_main
 
@@ -88,7 +88,7 @@ class JobHost:
         self._parent = parent
         self._preload = preload
         self._fresh = fresh
-        self._scratch = worktree.new_scratch()
+        self._scratch = jobfolder.new_scratch()
         self._spare: Fork | None = None  # made while a job runs, so that the next one need not wait for it
 
     def serve(self) -> None:
@@ -106,7 +106,7 @@ class JobHost:
         finally:
             self._drop_spare()
             self._kill_children()
-            worktree.remove(self._scratch)
+            jobfolder.remove(self._scratch)
 
     def receive(self) -> bytes:
         """What is said next; raises `Gone`."""
@@ -134,7 +134,7 @@ class JobHost:
             else:
                 self._spare = fork
             self._kill_children()
-            worktree.empty(self._scratch)
+            jobfolder.empty(self._scratch)
         if self._preload and watch.needed:
             self._drop_spare()
             _load(order, watch.needed)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from autopilot_runtime.confine.kernel import die_with_parent
 from autopilot_runtime.confine.limits import ResourceLimits, apply
-from autopilot_runtime.training import worktree
+from autopilot_runtime.training import jobfolder
 from autopilot_runtime.training.joborder import Order, Outcome, raised
 from autopilot_runtime.training.jobscript import load_main
 
@@ -114,9 +114,9 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 def _worktree(files: str | bytes, scratch: str) -> str:
     folder = f"{scratch}/worktree"
     if isinstance(files, bytes):
-        worktree.unpack_folder(files, folder)
+        jobfolder.unpack_folder(files, folder)
     else:
-        worktree.copy_folder(files, folder)
+        jobfolder.copy_folder(files, folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from autopilot_runtime.core.bridge import Bridge, Contained, contained, in_thread
 from autopilot_runtime.core.errors import SetupError
-from autopilot_runtime.training import worktree
+from autopilot_runtime.training import jobfolder
 from autopilot_runtime.training.claim import Claims, settle
 from autopilot_runtime.training.executor import Job
 from autopilot_runtime.training.fault import EvaluationFailed, Failure
@@ -55,7 +55,7 @@ class LocalExecutor:
                 f"Job({label(job.work)}): memory_mb and cpu_s cannot be kept by a LocalExecutor, whose jobs share a "
                 "process. Use ProcessExecutor."
             )
-        worktree.check_folder(job.files)
+        jobfolder.check_folder(job.files)
         future, new = self._claims.claim(job.key)
         if new:
             if self._bridge is None:
@@ -81,7 +81,7 @@ class LocalExecutor:
         if bridge is not None:
             bridge.close()
         if self._scratch is not None:
-            worktree.remove(self._scratch)
+            jobfolder.remove(self._scratch)
 
     def _stop(self, future: Future[Any]) -> None:
         bridge = self._bridge
@@ -120,7 +120,7 @@ class LocalExecutor:
         if job.files is not None:
             folder = await in_thread(self._folder)
             kwargs["worktree"] = f"{folder}/worktree"
-            await in_thread(worktree.copy_folder, job.files, kwargs["worktree"])
+            await in_thread(jobfolder.copy_folder, job.files, kwargs["worktree"])
         try:
             async with asyncio.timeout(job.timeout_s) as limit:
                 return await _work(job, kwargs)
@@ -132,12 +132,12 @@ class LocalExecutor:
             raise _failed(job, cause) from cause
         finally:
             if folder is not None:
-                await in_thread(worktree.remove, folder)
+                await in_thread(jobfolder.remove, folder)
 
     def _folder(self) -> str:
         if self._scratch is None:
-            worktree.sweep()
-            self._scratch = worktree.new_scratch()
+            jobfolder.sweep()
+            self._scratch = jobfolder.new_scratch()
         return tempfile.mkdtemp(dir=self._scratch)
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from autopilot_runtime.core.errors import SetupError
-from autopilot_runtime.training import joborder, worktree
+from autopilot_runtime.training import jobfolder, joborder
 from autopilot_runtime.training.claim import Claims, settle
 from autopilot_runtime.training.executor import Job
 from autopilot_runtime.training.fault import EvaluationFailed
@@ -40,6 +40,8 @@ class ProcessExecutor:
     milliseconds a job, but each sees what those before it changed. `preload=False`: no job shares imports.
     """
 
+    remote = True  # jobs share nothing with this process
+
     def __init__(
         self, workers: int | None = None, *, result_mb: int = 64, fresh: bool = True, preload: bool = True
     ) -> None:
@@ -60,7 +62,7 @@ class ProcessExecutor:
         self._lanes: list[threading.Thread] = []
         self._idle = 0
         self._running: dict[Future[Any], JobWorker] = {}
-        worktree.sweep()
+        jobfolder.sweep()
 
     def __enter__(self) -> ProcessExecutor:
         return self
@@ -74,7 +76,7 @@ class ProcessExecutor:
         """Begin it as soon as a worker is free."""
         if os.getpid() != self._pid:
             raise SetupError("This ProcessExecutor belongs to the process this one was forked from: make a new one.")
-        worktree.check_folder(job.files)
+        jobfolder.check_folder(job.files)
         order = joborder.order(job, most=self._most)
         future, new = self._claims.claim(job.key)
         if new:

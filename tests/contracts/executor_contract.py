@@ -81,7 +81,9 @@ class ExecutorContract:
         assert result(executor.submit(Job(work.add, (1,)))) == 1
 
     @pytest.mark.parametrize("function", [work.hang, work.hang_later])
-    def test_a_job_that_is_too_slow_fails_and_leaves_its_place(self, make: Make, function: Callable[..., Any]) -> None:
+    def test_a_job_that_is_too_slow_fails_and_leaves_its_place(
+        self, make: Make, function: Callable[..., Any]
+    ) -> None:
         executor = make(1)
         error = failure(executor.submit(Job(function, timeout_s=0.2)))
         assert error.kind == "timeout"
@@ -145,14 +147,18 @@ class ExecutorContract:
         looks = [result(executor.submit(Job(work.look, files=str(tree)))) for _ in range(2)]
         folders = {look.pop("") for look in looks}
         assert len(folders) == 2 or not any(Path(folder).exists() for folder in folders)
-        assert looks[0] == looks[1] == {
-            "binary": (bytes(range(256)), 0o644),
-            "elsewhere": "-> /nowhere/at/all",
-            "empty": "folder",
-            "link": "-> rules.json",
-            "rules.json": (b'{"a":\r\n1}', 0o644),
-            "run.sh": (b"#!/bin/sh\n", 0o755),
-        }
+        assert (
+            looks[0]
+            == looks[1]
+            == {
+                "binary": (bytes(range(256)), 0o644),
+                "elsewhere": "-> /nowhere/at/all",
+                "empty": "folder",
+                "link": "-> rules.json",
+                "rules.json": (b'{"a":\r\n1}', 0o644),
+                "run.sh": (b"#!/bin/sh\n", 0o755),
+            }
+        )
         assert (tree / "rules.json").read_bytes() == b'{"a":\r\n1}'
         assert not (tree / "closed").exists()
         executor.shutdown()
