@@ -17,7 +17,7 @@ _FENCED = re.compile(r"^(`{3,}|~{3,})[ \t]*(?:json\w*)?[ \t]*\n(.*?)^\1[`~]*[ \t
 _TRIES = 50  # places where a document might begin: an answer full of braces is not searched for ever
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _SCORE = re.compile(rf"\b(?:score|rating|grade)\b[^\d\n-]{{0,20}}{_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)?", re.IGNORECASE)
-_OF = re.compile(rf"(?<![\w./]){_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)(?!\w)")
+_OF = re.compile(rf"(?<![\w./]){_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)(?![\w/])")
 _BARE = re.compile(rf"\s*{_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)?\s*\Z")
 _PASSED = re.compile(
     r"\b(?:verdict|result|passed)\b\W{0,6}(pass(?:ed)?|fail(?:ed)?|yes|no|true|false)\b", re.IGNORECASE

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.protocols import NOTHING_USED, Usage
 from autopilot_runtime.training.answer import json_in
 from autopilot_runtime.training.asking import answer_of, ask, name_of
@@ -87,7 +88,9 @@ class AgentCollator:
             return collated(self.fallback, parts)
         try:
             causes = self._asked(texts)
-        except EvaluationFailed as error:
+        except SetupError:
+            raise
+        except Exception as error:
             log.warning("feedback is put together without %s: %s", name_of(self.agent), error)
             return collated(self.fallback, parts)
         return gathered([*causes, *(part for part in parts if not isinstance(part, TextGradient))])
