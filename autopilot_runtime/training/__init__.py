@@ -6,7 +6,7 @@ from importlib import import_module
 
 _HOME = {
     "datum": "Datum EvalDatum Batch",
-    "dataset": "Dataset ListDataset IterableDataset ConcatDataset",
+    "dataset": "Dataset ListDataset IterableDataset ConcatDataset Row",
     "sampler": "Sampler SequentialSampler RandomSampler WeightedSampler BatchSampler",
     "dataloader": "DataLoader",
     "datamodule": "DataModule Stage",
@@ -34,12 +34,12 @@ _HOME = {
     "loop": "Loop EpochLoop",
     "policy": "Policy QualityFirstPolicy ThresholdPolicy",
     "gate": "Gate MinGate MaxGate RangeGate CustomGate MonotonicGate BudgetGate Decision Judged Case",
-    "selector": "Selector BestSelector ParetoSelector TopKSelector TreeSelector",
+    "selector": "Candidate Selector BestSelector ParetoSelector TopKSelector TreeSelector",
     "acceptor": "Acceptor StrictAcceptor PairedAcceptor WilcoxonAcceptor",
-    "stopper": "PlateauStopper BudgetStopper TargetStopper",
+    "stopper": "Stopper PlateauStopper BudgetStopper TargetStopper",
     "merge": "ComponentMerger",
     "experiment": "Experiment",
-    "record": "Record",
+    "record": "Record Commit EvalKey Evaluation EpochRow ExperimentRow",
     "contextlog": "ContextLog ContextEntry",
     "tree": "Tree Forest",
     "query": "completed failed running metric_gt metric_lt best tagged Query",
@@ -56,6 +56,7 @@ _HOME = {
     "mlflowlogger": "MLflowLogger",
     "wandblogger": "WandbLogger",
     "tensorboardlogger": "TensorBoardLogger",
+    "tracking": "Tracking",
     "fault": "TrainingError ParameterRefused MetricMissing ExperimentBusy ResumeRefused EvaluationFailed BudgetSpent",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

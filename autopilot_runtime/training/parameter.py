@@ -89,6 +89,10 @@ class Parameter:
         """Be what `keep` put there."""
         self.restore(store.get(digest))
 
+    def verify(self, store: Store, digest: bytes) -> None:
+        """Raise `ObjectDamaged` when `bring` could not bring this back; changes nothing."""
+        store.get(digest)
+
     @property
     def digest(self) -> str:
         """Names the state."""
