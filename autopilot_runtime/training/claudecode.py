@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,21 +108,24 @@ class ClaudeCodeAgent:
 def _result(done: ProgramResult, seconds: float) -> RunResult:
     if done.timed_out:
         return RunResult("failed", error=AutopilotError(f"Claude Code did not end within {seconds:g} s"))
-    out, err, code = done.out, done.err, done.code
-    found = json_in(out, dict)
-    said: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    said: Mapping[str, Any] = json_in(done.out, dict) or {}
+    text, turns, subtype = said.get("result"), said.get("num_turns"), str(said.get("subtype") or "")
     usage = _usage(said)
-    text = said.get("result")
-    summary = text if isinstance(text, str) else None
-    steps = said.get("num_turns")
-    steps = steps if isinstance(steps, int) else 0
-    subtype = str(said.get("subtype") or "")
-    if code == 0 and said and not said.get("is_error") and subtype in ("", "success"):
-        return RunResult("completed", summary or "", steps=steps, usage=usage, cost_usd=usage.cost_usd)
-    why = summary or err.strip()[-2_000:] or (out.strip()[-2_000:] if not said else subtype) or "it said nothing"
-    error = AutopilotError(f"Claude Code ended with exit code {code}{f' ({subtype})' if subtype else ''}: {why}")
+    result = RunResult(
+        "completed",
+        text if isinstance(text, str) else "",
+        steps=turns if isinstance(turns, int) else 0,
+        usage=usage,
+        cost_usd=usage.cost_usd,
+    )
+    if done.code == 0 and said and not said.get("is_error") and subtype in ("", "success"):
+        return result
+    words = (result.summary, done.err.strip(), subtype if said else done.out.strip())
+    why = next((one[-2_000:] for one in words if one), "it said nothing")
+    kind = f" ({subtype})" if subtype else ""
+    error = AutopilotError(f"Claude Code ended with exit code {done.code}{kind}: {why}")
     status: Any = "max_steps" if subtype == "error_max_turns" else "budget" if "budget" in subtype else "failed"
-    return RunResult(status, summary, steps=steps, usage=usage, cost_usd=usage.cost_usd, error=error)
+    return replace(result, status=status, summary=result.summary or None, error=error)
 
 
 def _usage(said: Mapping[str, Any]) -> Usage:

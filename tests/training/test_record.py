@@ -323,7 +323,9 @@ def test_state_is_what_was_last_set(record: Record) -> None:
 
 def test_the_journal_is_asked_by_source_text_and_number(record: Record) -> None:
     for number, source in enumerate(["user", "policy", "user", "optimizer"]):
-        record.add_context("exp", ContextEntry(source, f"Reason {number}", decision="rollback" if number == 2 else ""))
+        record.add_context(
+            "exp", ContextEntry(source, f"Reason {number}", decision="rollback" if number == 2 else "")
+        )
     assert [entry.text for entry in record.context("exp")] == [f"Reason {number}" for number in range(4)]
     assert [entry.text for entry in record.context("exp", source="user")] == ["Reason 0", "Reason 2"]
     assert [entry.text for entry in record.context("exp", contains="ROLL")] == ["Reason 2"]
