@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.training.callback import check_hooks
 from autopilot_runtime.training.module import Module
-
-if TYPE_CHECKING:
-    from autopilot_runtime.training.trainer import Trainer
 
 
 class AutoPilotModule(Module):
@@ -17,7 +14,7 @@ class AutoPilotModule(Module):
     Hooks of `Callback` may be methods here, too, without the trainer and module arguments.
     """
 
-    trainer: Trainer | None = None
+    trainer: Any = None  # the one that trains it now
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

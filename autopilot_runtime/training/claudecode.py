@@ -120,12 +120,15 @@ def _result(done: ProgramResult, seconds: float) -> RunResult:
     )
     if done.code == 0 and said and not said.get("is_error") and subtype in ("", "success"):
         return result
-    words = (result.summary, done.err.strip(), subtype if said else done.out.strip())
-    why = next((one[-2_000:] for one in words if one), "it said nothing")
     kind = f" ({subtype})" if subtype else ""
-    error = AutopilotError(f"Claude Code ended with exit code {done.code}{kind}: {why}")
+    error = AutopilotError(f"Claude Code ended with exit code {done.code}{kind}: {_why(result, done, subtype)}")
     status: Any = "max_steps" if subtype == "error_max_turns" else "budget" if "budget" in subtype else "failed"
     return replace(result, status=status, summary=result.summary or None, error=error)
+
+
+def _why(result: RunResult, done: ProgramResult, subtype: str) -> str:
+    words = (result.summary, done.err.strip(), subtype or done.out.strip())
+    return next((one[-2_000:] for one in words if one), "it said nothing")
 
 
 def _usage(said: Mapping[str, Any]) -> Usage:

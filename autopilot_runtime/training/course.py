@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.training.checkpoint import JSONCheckpointIO
 from autopilot_runtime.training.fault import BudgetSpent
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.phase import measure_noise, validate
@@ -98,6 +97,8 @@ def _resumed(fit: Fit) -> Any:
         best = fit.record.ref(fit.slug, "best")
         rows = [row for row in fit.record.epochs(fit.slug) if row.commit == best]
         return fit.record.state(fit.slug, f"fit/{rows[0].epoch}") if rows else None
+    from autopilot_runtime.training.checkpoint import JSONCheckpointIO
+
     checkpoint = JSONCheckpointIO().load(Path(asked))
     fit.module.load_state_dict(checkpoint["state_dict"])
     kept = fit.keep((), why=f"from {Path(asked).name}", source="checkpoint")

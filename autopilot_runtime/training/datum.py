@@ -8,12 +8,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.core.ids import new_id
-
-if TYPE_CHECKING:
-    from autopilot_runtime.training.graph import Context
 
 _NOT_CONTENT = frozenset({"grad_fn", "_named"})
 # An id that was made up keeps being one where it is given again: in a file, in a copy.
@@ -26,7 +23,7 @@ class Datum:
 
     id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
-    grad_fn: Context | None = field(default=None, repr=False, compare=False)
+    grad_fn: Any = field(default=None, repr=False, compare=False)
     _named: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -76,11 +76,9 @@ def as_decision(answer: Any) -> Decision:
     if isinstance(answer, Decision):
         return answer
     first, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
+    if isinstance(first, bool):
+        first = "accept" if first else "discard"
     for verdict in VERDICTS:
         if isinstance(first, str) and first == verdict:
             return Decision(verdict, str(reason) or f"the policy says {verdict}")
-    if first is True or first is False:
-        return Decision(
-            "accept" if first else "discard", str(reason) or f"the policy says {'yes' if first else 'no'}"
-        )
     return Decision("discard", f"the policy gave {answer!r}, which is no decision")

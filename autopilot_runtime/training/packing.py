@@ -25,12 +25,15 @@ def pack(value: Any, depth: int = 0) -> Any:
         raise Unpackable("too deep")
     if type(value) is float:
         return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
-    if type(value) is list:
-        return [pack(one, depth + 1) for one in value]
-    if type(value) is tuple:
-        return {"$": "tuple", "v": [pack(one, depth + 1) for one in value]}
     if type(value) is bytes:
         return {"$": "bytes", "v": value.hex()}
+    return _packed_many(value, depth)
+
+
+def _packed_many(value: Any, depth: int) -> Any:
+    if type(value) in (list, tuple):
+        several = [pack(one, depth + 1) for one in value]
+        return several if type(value) is list else {"$": "tuple", "v": several}
     if type(value) is dict:
         return _packed_dict(value, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

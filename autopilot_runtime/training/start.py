@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.core.stream import Scope
@@ -17,12 +17,9 @@ from autopilot_runtime.training.record import Record
 from autopilot_runtime.training.resume import code_version
 from autopilot_runtime.training.steps import Steps
 
-if TYPE_CHECKING:
-    from autopilot_runtime.training.trainer import Trainer
-
 
 def open_fit(
-    trainer: Trainer, module: Any, train: Any, val: Any, datamodule: Any, max_epochs: int, ckpt_path: Any
+    trainer: Any, module: Any, train: Any, val: Any, datamodule: Any, max_epochs: int, ckpt_path: Any
 ) -> Fit:
     """Everything that a fit needs, not begun yet."""
     call = Dispatch(trainer, module, trainer.callbacks)
@@ -77,7 +74,7 @@ def open_fit(
     )
 
 
-def loaders(trainer: Trainer, train: Any, val: Any, datamodule: Any) -> tuple[Any, Any]:
+def loaders(trainer: Any, train: Any, val: Any, datamodule: Any) -> tuple[Any, Any]:
     """The data of a fit, from what was given or from the datamodule."""
     if datamodule is not None:
         train = datamodule.train_dataloader() if train is None else train
@@ -113,7 +110,7 @@ def configured(module: Any) -> tuple[list[Optimizer], list[Any]]:
     return optimizers, schedulers
 
 
-def _place(trainer: Trainer) -> tuple[Record, str, Any]:
+def _place(trainer: Any) -> tuple[Record, str, Any]:
     experiment = None if trainer.fast_dev_run else trainer.experiment
     if experiment is None:
         record = Record.passing()

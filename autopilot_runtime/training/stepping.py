@@ -16,8 +16,10 @@ def step_optimizers(fit: Fit, working: Commit) -> Commit:
     fit.emit(EventType.STEP_START, working, optimizer=type(fit.optimizers[0]).__name__)
     place = f"step/{fit.step_in_epoch}"
     kept = fit.record.state(fit.slug, place) if fit.resumed else None
-    again = kept is not None and (kept["epoch"], kept["base"]) == (fit.epoch, working.id)
-    commit = _again(fit, kept) if again else _asked(fit, working, place)
+    if kept is not None and (kept["epoch"], kept["base"]) == (fit.epoch, working.id):
+        commit = _again(fit, kept)
+    else:
+        commit = _asked(fit, working, place)
     if commit.id == working.id:
         return working
     changed = sorted(name for name in commit.parameters if working.parameters.get(name) != commit.parameters[name])
