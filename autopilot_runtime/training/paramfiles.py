@@ -55,8 +55,9 @@ class _OneFile:
             raise ParameterRefused(f"{self.name} is gone. A parameter cannot be deleted: write it again.")
         if raw == before:
             return None
-        if self.how == "state":
-            return raw
+        return raw if self.how == "state" else self._meant(raw, before)
+
+    def _meant(self, raw: bytes, before: bytes) -> Any:
         try:
             text = raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:

@@ -13,8 +13,8 @@ from autopilot_runtime.training.steps import Done
 
 def keep_batch(fit: Fit, done: Done, judged: list[Any]) -> None:
     """Put a batch's result on record with what the losses said, where both can be given back as they were."""
-    if any(type(loss).backward is not Loss.backward for loss in fit.losses):
-        return  # it keeps its own accounts: only being called again brings them back
+    if any(type(loss).backward is not Loss.backward and type(loss).note is Loss.note for loss in fit.losses):
+        return  # it keeps its own accounts, and cannot take in a result that is on record: it is called again
     source = origin(done.output)
     reach: list[str] | None = None
     if source is not None:
