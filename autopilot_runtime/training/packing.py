@@ -61,7 +61,7 @@ def _packed_data(value: Any, depth: int) -> Any:
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...]:
+def _names(kind: Any) -> tuple[str, ...]:
     """The fields of a dataclass that are kept."""
     return tuple(field.name for field in dataclasses.fields(kind) if field.name != "grad_fn")
 
