@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,12 +75,12 @@ class TensorBoardLogger(Logger):
 
 def scalars_in(folder: str | os.PathLike[str]) -> list[tuple[str, int, float]]:
     """(tag, step, value) of all numbers in the event files of a folder, file by file."""
-    from tensorboardX.proto.event_pb2 import Event as Written  # optional
-
+    _library()
+    written = import_module("tensorboardX.proto.event_pb2").Event
     found: list[tuple[str, int, float]] = []
     for path in sorted(Path(folder).glob("*tfevents*")):
         for data in _records(path.read_bytes()):
-            event = Written.FromString(data)
+            event = written.FromString(data)
             found += [
                 (value.tag, event.step, value.simple_value)
                 for value in event.summary.value
@@ -102,7 +103,6 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 def _library() -> Any:
     try:
-        import tensorboardX  # optional, and slow to load
+        return import_module("tensorboardX")  # optional, and slow to load
     except ImportError as error:
         raise MissingExtra("TensorBoardLogger", "tensorboardX", "tensorboard") from error
-    return tensorboardX
