@@ -12,7 +12,7 @@ from autopilot_runtime.training.plotaxis import Axis, Room, figure, value_axis, 
 from autopilot_runtime.training.story import SIGMAS, Attempt, Story
 
 Link = Callable[[int], str]
-_STYLE = """
+STYLE = """
 .pp{font:11px ui-sans-serif,system-ui,'Segoe UI',Helvetica,Arial,sans-serif}
 .pp .paper{fill:#fff}.pp .ink{fill:#424a53}.pp .grid{stroke:#e4e8ec;stroke-width:1}
 .pp .axis{stroke:#8c959f;stroke-width:1}.pp .band{fill:#0969da;opacity:.13}
@@ -37,12 +37,14 @@ _LETTER, _HIGH = 6.0, 13.0  # the room a letter of a label takes
 _PLAIN_MARKS = 1_500  # from so many candidates on, rejected ones have no text of their own
 
 
-def progress_svg(story: Story, *, width: int = 960, height: int = 420, link: Link | None = None) -> str:
+def progress_svg(
+    story: Story, *, width: int = 960, height: int = 420, link: Link | None = None, style: str = STYLE
+) -> str:
     """The picture. `link` gives the address of a candidate, so that a mark leads to it."""
     axis = value_axis(story)
     if axis is None:
-        return _empty(story, width)
-    return _Picture(story, axis, width, height, link).drawn()
+        return _empty(story, width, style)
+    return _Picture(story, axis, width, height, link).drawn(style)
 
 
 def legend(story: Story) -> list[tuple[str, str]]:
@@ -107,7 +109,7 @@ class _Picture:
         """Where the horizontal axis is."""
         return self.height - self.bottom
 
-    def drawn(self) -> str:
+    def drawn(self, style: str) -> str:
         """All of it."""
         self.grid()
         self.gates()
@@ -120,28 +122,28 @@ class _Picture:
         title = f"Progress of {visible(story.experiment.slug)} by {visible(story.metric)}"
         return (
             f'<svg class="pp" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-            f'role="group" aria-label="{_text(title)}"><style>{_STYLE}</style><title>{_text(title)}</title>'
-            f'<desc>{_text(summary(story))}</desc><rect class="paper" width="{self.width}" height="{self.height}"/>'
+            f'role="group" aria-label="{plain(title)}">{styled(style)}<title>{plain(title)}</title>'
+            f'<desc>{plain(summary(story))}</desc><rect class="paper" width="{self.width}" height="{self.height}"/>'
             f"{''.join(self.parts)}</svg>"
         )
 
     def grid(self) -> None:
         """Axes, their marks, and what they measure."""
         right = self.width - self.right
-        for tick in self.axis.ticks(max(3, self.height // 80)):
+        for tick in self.axis.ticks(max(3, self.height // 60)):
             y = self.y(tick)
             self.parts.append(f'<path class="grid" d="M{self.left:.1f} {y:.1f}H{right:.1f}"/>')
-            self.parts.append(_words("ink", self.left - 6, y + 4, figure(tick), anchor="end"))
+            self.parts.append(words("ink", self.left - 6, y + 4, figure(tick), anchor="end"))
         self.parts.append(f'<path class="axis" d="M{self.left:.1f} {self.floor:.1f}H{right:.1f}"/>')
         for n in whole_ticks(max(0, self.first), self.last, max(3, self.width // 80)):
-            self.parts.append(_words("ink", self.x(n), self.floor + 16, str(n), anchor="middle"))
+            self.parts.append(words("ink", self.x(n), self.floor + 16, str(n), anchor="middle"))
         if self.story.start is not None:
-            self.parts.append(_words("ink", self.x(self.first), self.floor + 16, "start", anchor="middle"))
+            self.parts.append(words("ink", self.x(self.first), self.floor + 16, "start", anchor="middle"))
         sense = "higher is better" if self.story.rises else "lower is better"
         scale = ", log scale" if self.axis.log else ""
-        name = _clipped(self.story.metric, 40)
-        self.parts.append(_words("ink", self.left, 14, f"{name} ({sense}{scale})"))
-        self.parts.append(_words("ink", right, self.height - 8, "candidate", anchor="end"))
+        name = clipped(self.story.metric, 40)
+        self.parts.append(words("ink", self.left, 14, f"{name} ({sense}{scale})"))
+        self.parts.append(words("ink", right, self.height - 8, "candidate", anchor="end"))
 
     def gates(self) -> None:
         """The lines that gates draw."""
@@ -151,10 +153,10 @@ class _Picture:
                 if value is None or not self.axis.holds(value):
                     continue
                 y = self.y(value)
-                text = _clipped(f"{bound.gate} {bound.text}", 44)
+                text = clipped(f"{bound.gate} {bound.text}", 44)
                 wide = len(text) * _LETTER
                 self.parts.append(f'<path class="gate" d="M{self.left:.1f} {y:.1f}H{right:.1f}"/>')
-                self.parts.append(_words("gatetext", right - 4, y - 4, text, anchor="end"))
+                self.parts.append(words("gatetext", right - 4, y - 4, text, anchor="end"))
                 self.room.take(right - wide - 4, y - 16, wide, 14)
 
     def line(self) -> None:
@@ -209,7 +211,7 @@ class _Picture:
             shape += f'<path class="back" d="M{x - 5:.1f} {self.floor + 1:.1f}h10l-5 6z"/>'
         if one.kept or len(self.story.attempts) < _PLAIN_MARKS:
             shape += f'<circle class="hit" cx="{x:.1f}" cy="{y:.1f}" r="9"/>'
-            shape = f"<g><title>{_text(told(one))}</title>{shape}</g>"
+            shape = f"<g><title>{plain(told(one))}</title>{shape}</g>"
             if self.link is not None:
                 # Tab goes from kept to kept: a hundred rejected ones would be a hundred stops.
                 stop = "" if one.kept else ' tabindex="-1"'
@@ -224,7 +226,7 @@ class _Picture:
         for one in ranked:
             if one.value is None or not one.why:
                 continue
-            text = _clipped(one.why, 34 if self.width > 600 else 24)
+            text = clipped(one.why, 34 if self.width > 600 else 24)
             x, y, wide = self.x(one.n), self.y(one.value), len(text) * _LETTER
             at = [(x + dx, y + dy) for dy in (-17, 6, -30, 19, -43) for dx in (7, -wide - 7, -wide / 2)]
             found = self.room.place([(left, top) for left, top in at if left > self.left], wide, _HIGH)
@@ -235,7 +237,7 @@ class _Picture:
                 to = min(max(x, left), left + wide)
                 edge = top + _HIGH if top < y else top
                 self.parts.append(f'<path class="lead" d="M{x:.1f} {y:.1f}L{to:.1f} {edge:.1f}"/>')
-            self.parts.append(_words("label", left, top + 10, text))
+            self.parts.append(words("label", left, top + 10, text))
 
 
 def told(one: Attempt) -> str:
@@ -243,7 +245,7 @@ def told(one: Attempt) -> str:
     value = "not measured" if one.value is None else figure(one.value)
     verdict = _VERDICTS.get(one.row.verdict, one.row.verdict)
     parts = [f"{one.n}: {verdict}, {value}", one.why, "" if one.kept else one.row.reason]
-    return "\n".join(_clipped(part, 200) for part in parts if part)
+    return "\n".join(clipped(part, 200) for part in parts if part)
 
 
 _VERDICTS = {"accept": "kept", "discard": "not kept", "rollback": "rolled back", "stop": "not kept, stopped"}
@@ -258,30 +260,38 @@ def summary(story: Story) -> str:
         return first
     end = best.value if best is not None else story.start
     where = f" (candidate {best.n})" if best is not None else ""
-    return f"{first} {_clipped(story.metric, 60)} {figure(story.start)} -> {figure(end)}{where}."
+    return f"{first} {clipped(story.metric, 60)} {figure(story.start)} -> {figure(end)}{where}."
 
 
 def _gain(one: Attempt) -> float:
     return abs(one.value - one.before) if one.value is not None and one.before is not None else 0.0
 
 
-def _clipped(text: str, limit: int) -> str:
-    plain = visible(" ".join(text.split()))
-    return plain if len(plain) <= limit else f"{plain[: limit - 1].rstrip()}…"
+def clipped(text: str, limit: int) -> str:
+    """A text on one line, no longer than that."""
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def _text(text: str) -> str:
+def plain(text: str) -> str:
+    """A text that is nothing but text in HTML and SVG."""
     return escape(text.encode("utf-8", "replace").decode())
 
 
-def _words(kind: str, x: float, y: float, text: str, *, anchor: str = "start") -> str:
+def words(kind: str, x: float, y: float, text: str, *, anchor: str = "start") -> str:
+    """A text in a picture."""
     where = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{where}>{_text(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{where}>{plain(text)}</text>'
 
 
-def _empty(story: Story, width: int) -> str:
-    text = f"Nothing of {_clipped(story.experiment.slug, 60)} was measured yet."
+def styled(style: str) -> str:
+    """The style inside a picture that stands alone."""
+    return f"<style>{style}</style>" if style else ""
+
+
+def _empty(story: Story, width: int, style: str) -> str:
+    text = f"Nothing of {clipped(story.experiment.slug, 60)} was measured yet."
     return (
-        f'<svg class="pp" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 80"><style>{_STYLE}</style>'
-        f"{_words('ink', 16, 44, text)}</svg>"
+        f'<svg class="pp" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 80">{styled(style)}'
+        f"{words('ink', 16, 44, text)}</svg>"
     )

@@ -39,6 +39,7 @@ class TensorBoardLogger(Logger):
         self._writer: Any = writer
         self._owned = writer is None
         self._entries = 0
+        self._logged: set[Key] = set()  # some of it is not in a file yet: flush() does not wait
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         self._open().add_text("params", f"```json\n{as_json(dict(params))}\n```", 0)
@@ -48,6 +49,7 @@ class TensorBoardLogger(Logger):
         for key, value in metrics.items():
             self._open().add_scalar(fitting(prefix + key, _REFUSED, _LONGEST), float(value), step)
         self._open().flush()
+        self._logged.add((phase, step))
 
     def log_context(self, entry: ContextEntry) -> None:
         self._entries += 1
@@ -61,9 +63,8 @@ class TensorBoardLogger(Logger):
             self._writer = None
 
     def have(self) -> Collection[Key]:
-        if self._writer is not None:
-            self._writer.flush()
-        return {(tag.partition("/")[0], step) for tag, step, _ in scalars_in(self.log_dir) if "/" in tag}
+        found = {(tag.partition("/")[0], step) for tag, step, _ in scalars_in(self.log_dir) if "/" in tag}
+        return found | self._logged
 
     def _open(self) -> Any:
         if self._writer is None:
