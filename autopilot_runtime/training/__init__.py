@@ -6,7 +6,7 @@ from importlib import import_module
 
 _HOME = {
     "datum": "Datum EvalDatum Batch",
-    "dataset": "Dataset ListDataset IterableDataset ConcatDataset",
+    "dataset": "Dataset ListDataset IterableDataset ConcatDataset Row",
     "sampler": "Sampler SequentialSampler RandomSampler WeightedSampler BatchSampler",
     "dataloader": "DataLoader",
     "datamodule": "DataModule Stage",
@@ -39,13 +39,15 @@ _HOME = {
     "stopper": "Stopper PlateauStopper BudgetStopper TargetStopper",
     "merge": "ComponentMerger",
     "experiment": "Experiment",
-    "record": "Record",
+    "record": "Record Commit EvalKey Evaluation EpochRow ExperimentRow",
     "contextlog": "ContextLog ContextEntry",
-    "tree": "Tree Forest",
+    "tree": "Tree",
+    "forest": "Forest",
     "query": "completed failed running metric_gt metric_lt best tagged Query",
     "filestore": "Store FileStore",
     "storecallback": "StoreCheckpointCallback",
-    "checkpoint": "CheckpointIO JSONCheckpointIO CheckpointCallback",
+    "checkpoint": "CheckpointIO JSONCheckpointIO",
+    "checkpointcallback": "CheckpointCallback",
     "callback": "Callback",
     "environment": "Environment LocalEnvironment IsolatedEnvironment",
     "executor": "Executor Job",
@@ -56,6 +58,7 @@ _HOME = {
     "mlflowlogger": "MLflowLogger",
     "wandblogger": "WandbLogger",
     "tensorboardlogger": "TensorBoardLogger",
+    "tracking": "Tracking",
     "fault": "TrainingError ParameterRefused MetricMissing ExperimentBusy ResumeRefused EvaluationFailed BudgetSpent",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

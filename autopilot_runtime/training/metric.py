@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from autopilot_runtime.training.datum import EvalDatum
 from autopilot_runtime.training.fault import TrainingError
@@ -126,12 +125,6 @@ class MetricCollection:
     def directions(self) -> dict[str, bool]:
         """Name → whether higher is better."""
         return {name: metric.higher_is_better for name, metric in self._metrics.items()}
-
-    def clone(self) -> Self:
-        """A collection of the same measures, fresh."""
-        other = copy.deepcopy(self)
-        other.reset()
-        return other
 
 
 def values_of(metric: Metric | MetricCollection, name: str) -> dict[str, float]:
