@@ -31,6 +31,7 @@ class Done:
     error: Exception | None = None
     cached: bool = False
     extra: Any = None
+    judged: list[Any] = field(default_factory=list)  # what each loss gave
     seconds: float = 0.0
 
 
