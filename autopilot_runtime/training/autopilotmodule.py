@@ -6,6 +6,7 @@ from typing import Any
 
 from autopilot_runtime.training.callback import check_hooks
 from autopilot_runtime.training.module import Module
+from autopilot_runtime.training.running import log
 
 
 class AutoPilotModule(Module):
@@ -55,13 +56,16 @@ class AutoPilotModule(Module):
 
     def log(self, name: str, value: float) -> None:
         """Record a number of the running phase; several in one phase are averaged."""
-        if self.trainer is not None:
+        if not log(name, value) and self.trainer is not None:
             self.trainer.log_metric(name, value)
 
     def log_dict(self, values: dict[str, float]) -> None:
         """Record several."""
         for name, value in values.items():
             self.log(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "trainer": None}  # a copy in another process is trained by nobody
 
     def evaluator_version(self) -> str:
         """Changes when an evaluation would give something else for the same parameters and item."""

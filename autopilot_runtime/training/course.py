@@ -52,11 +52,11 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
         stack.callback(fit.record.close)
     else:
         stack.enter_context(fit.record.hold(fit.slug))
-        if fit.experiment.status != "running":
+        if not fit.experiment.entered:
             stack.enter_context(fit.experiment)
         fit.experiment.bind(fit.parameters)
     if fit.environment is not None:
-        fit.environment.enter([parameter for _, parameter in fit.parameters])
+        fit.environment.enter(fit.parameters, store=fit.record.store)
         stack.callback(fit.environment.leave)
     fit.module.trainer = fit.trainer
     fit.budget.start()

@@ -168,13 +168,13 @@ class Experiment:
                 self._end(error)
 
     def _end(self, error: BaseException | None) -> None:
-        status: Status = "completed" if error is None else "cancelled" if _is_cancel(error) else "failed"
+        status: Status = "completed" if error is None else "cancelled" if isinstance(error, _CANCELLED) else "failed"
         said = f"{type(error).__name__}: {error}".rstrip(": ") if error is not None else ""
-        best = self.best
-        text = f"experiment {status} after {len(self.epochs)} epochs" + (f": {said}" if said else "")
+        epochs = sum(row.epoch >= 0 for row in self.epochs)
+        text = f"experiment {status} after {epochs} epochs" + (f": {said}" if said else "")
         with self.record.transaction():
             self.record.set_status(self.slug, status, said)
-            self.add_context(text, "trainer", decision=status, commit=best.id if best else "")
+            self.add_context(text, "trainer", decision=status, commit=self.last_accepted_commit or "")
 
     def invalidate(self, why: str) -> None:
         """Say that its results do not count."""
@@ -268,10 +268,6 @@ class Experiment:
                 if now.get(name) != commit:
                     self.record.point(self.slug, name, commit, why="loaded from a checkpoint")
         self._metrics = dict(state["metrics"])
-
-
-def _is_cancel(error: BaseException) -> bool:
-    return isinstance(error, _CANCELLED)
 
 
 def _record_of(store: Any) -> Record | None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from autopilot_runtime.training.datum import Batch, Datum
-from autopilot_runtime.training.gradient import Gradient
+from autopilot_runtime.training.gradient import Gradient, parts_of
 from autopilot_runtime.training.parameter import Parameter
 
 Backward = Callable[["Context", Gradient], "Gradient | Sequence[Gradient | None] | None"]
@@ -120,6 +120,18 @@ def reached(root: Context) -> list[Parameter]:
 def plain_reach(root: Context) -> list[Parameter] | None:
     """The same; None when the feedback would be translated on its way."""
     return reached(root) if all(ctx.plain for ctx in _ordered(root)) else None
+
+
+def recorded(parameters: Sequence[Parameter]) -> Context:
+    """The origin of a result that was made elsewhere, or earlier: all that is left of it is whom feedback gets to."""
+
+    def backward(_: Context, gradient: Gradient) -> None:
+        for part in parts_of(gradient):
+            for parameter in parameters:
+                if not part.attribution or parameter.owns(part.attribution):
+                    parameter.receive(part)
+
+    return Context("recorded", (), backward, parameters=parameters, plain=True)
 
 
 def run_backward(root: Context, gradient: Gradient) -> None:

@@ -7,6 +7,7 @@ import inspect
 import math
 import os
 import pickle
+import resource
 import signal
 import sys
 import traceback
@@ -26,13 +27,17 @@ _TRACE = 20_000  # characters; the last ones say what it was
 _CAUSE = 64_000  # bytes
 
 
-def run(order: Order, writing: int, parent: int, scratch: str) -> NoReturn:
-    """Called in the fork; never returns."""
+def run(orders: int, results: int, parent: int, scratch: str) -> NoReturn:
+    """Called in the fork; waits for an order, and never returns."""
     code = 1
     try:
         _settle(parent)
-        with Connection(writing, readable=False) as host:
-            host.send_bytes(pickle.dumps(_outcome(order, host, scratch)))
+        ordered, line = Connection(orders, writable=False), Connection(results, readable=False)
+        # Mostly there is but one: whoever watches this process ends it.
+        while True:
+            order: Order = pickle.loads(ordered.recv_bytes())
+            line.send_bytes(pickle.dumps(_outcome(order, line, scratch)))
+    except EOFError:
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -52,9 +57,9 @@ def _settle(parent: int) -> None:
         numpy.seed()  # Python's own randomness begins anew after a fork by itself, numpy's does not
 
 
-def _outcome(order: Order, host: Connection, scratch: str) -> Outcome:
+def _outcome(order: Order, line: Connection, scratch: str) -> Outcome:
     try:
-        value = _work(order, host, scratch)
+        value = _work(order, line, scratch)
     except MemoryError as error:
         limit = "" if order.memory_mb is None else f" than the {order.memory_mb} MB it may use"
         return _failed(error, Outcome("memory", text=f"{order.label}() needed more memory{limit}"))
@@ -77,7 +82,7 @@ def _outcome(order: Order, host: Connection, scratch: str) -> Outcome:
     return Outcome(value=packed, text=f"{order.label}()")
 
 
-def _work(order: Order, host: Connection, scratch: str) -> Any:
+def _work(order: Order, line: Connection, scratch: str) -> Any:
     with contextlib.suppress(OSError):  # on another machine there may be no such folder
         os.chdir(order.folder)
     before = set(sys.modules)
@@ -87,9 +92,13 @@ def _work(order: Order, host: Connection, scratch: str) -> Any:
     needed = [name for name in list(sys.modules) if name not in before]
     if order.files is not None:
         kwargs["worktree"] = _worktree(order.files, scratch)
-    host.send_bytes(READY + " ".join(needed).encode())
-    memory = None if order.memory_mb is None else order.memory_mb << 20
-    apply(ResourceLimits(data=memory, cpu_seconds=None if order.cpu_s is None else math.ceil(order.cpu_s)))
+    line.send_bytes(READY + " ".join(needed).encode())
+    if order.memory_mb is not None:
+        apply(ResourceLimits(data=order.memory_mb << 20))
+    if order.cpu_s is not None:
+        # Only the first limit says why it ends a process; the second is for one that does not listen.
+        most = math.ceil(order.cpu_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
     value = work(*args, **kwargs)
     if inspect.isawaitable(value):
         import asyncio  # only here: a process that runs no coroutine starts faster without

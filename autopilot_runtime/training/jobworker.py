@@ -30,8 +30,9 @@ _PATIENCE = 10.0  # seconds to clean up in
 class JobWorker:
     """Runs one job at a time in a process of its own. Only `stop` may be called from other threads."""
 
-    def __init__(self, *, preload: bool = True) -> None:
+    def __init__(self, *, preload: bool = True, fresh: bool = True) -> None:
         self._preload = preload
+        self._fresh = fresh
         self._lock = threading.Lock()  # two threads may want to say something
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
@@ -99,7 +100,7 @@ class JobWorker:
             )
         line = Connection(near.detach())
         with contextlib.suppress(OSError):  # it has ended at once: found out by whoever sends the order
-            line.send_bytes(pickle.dumps((sys.path, sys.argv, self._preload)))
+            line.send_bytes(pickle.dumps((sys.path, sys.argv, self._preload, self._fresh)))
         with self._lock:
             self._line, self._process = line, process
         return line

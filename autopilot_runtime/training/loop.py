@@ -84,7 +84,7 @@ class EpochLoop:
         if not replay_batch(fit, done):
             keep_batch(fit, done, [loss(done.output, done.batch) for loss in fit.losses])
         assert fit.measure is not None
-        fit.measure.add(done.output, done.batch)
+        fit.measure.add(done.output, done.batch, done.logged)
         value = fit.losses[0].value if fit.losses else None
         if value is not None:
             fit.emit(EventType.LOSS, value=value)

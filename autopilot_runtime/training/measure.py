@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autopilot_runtime.training.datum import EvalDatum, item_digest
@@ -27,9 +27,11 @@ class Measure:
         for metric in metrics.values():
             metric.reset()
 
-    def add(self, output: Any, batch: Any) -> None:
-        """Take in what a step gave for a batch."""
+    def add(self, output: Any, batch: Any, logged: Iterable[tuple[str, float]] = ()) -> None:
+        """Take in what a step gave for a batch, and the numbers it logged."""
         self.count += 1
+        for name, value in logged:
+            self.log(name, value)
         for metric, count in self._metrics.values():
             metric.update(*(output, batch)[:count])
         for at, one in enumerate(results_in(output)):

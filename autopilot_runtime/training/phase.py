@@ -47,7 +47,7 @@ def measure(
             for done in fit.steps.many(step, todo, commit=commit.id, split=split, replicate=replicate, retry=True):
                 fit.steps.put(done)
                 if done.error is None:
-                    total.add(done.output, done.batch)
+                    total.add(done.output, done.batch, done.logged)
                 else:
                     failures.append(done.error)
                     total.fail(done.batch, done.error)

@@ -23,6 +23,7 @@ from autopilot_runtime.training.fault import TrainingError, meant
 from autopilot_runtime.training.hold import Holder, Holds
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.recordcheck import Finding, findings
+from autopilot_runtime.training.recordfile import open_store
 from autopilot_runtime.training.recordform import (
     body_of,
     epoch_of,
@@ -74,14 +75,14 @@ class Record:
         cls, path: str | os.PathLike[str], *, durable: bool = True, clock: Callable[[], float] = time.time
     ) -> Record:
         """The record in this file, made where it is not there."""
-        return cls._own(Store(path, durable=durable, clock=clock))
+        return cls._own(open_store(path, durable=durable, clock=clock))
 
     @classmethod
     def passing(cls, *, clock: Callable[[], float] = time.time) -> Record:
         """A record that is gone when it is closed."""
         folder = Path(tempfile.mkdtemp(prefix="autopilot-record-"))
         try:
-            return cls._own(Store(folder / "record.db", durable=False, clock=clock), folder)
+            return cls._own(open_store(folder / "record.db", durable=False, clock=clock), folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

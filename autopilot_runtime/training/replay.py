@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from autopilot_runtime.training.fit import Fit
-from autopilot_runtime.training.gradient import Gradient, parts_of
-from autopilot_runtime.training.graph import Context, attach, origin, plain_reach
+from autopilot_runtime.training.graph import attach, origin, plain_reach, recorded
 from autopilot_runtime.training.loss import Loss
 from autopilot_runtime.training.packing import Unpackable, pack, unpack
-from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.steps import Done
 
 
@@ -41,17 +39,7 @@ def replay_batch(fit: Fit, done: Done) -> bool:
         return False
     if done.extra["reach"] is not None:
         names = set(done.extra["reach"])
-        attach(done.output, _recorded([one for name, one in fit.parameters if name in names]))
+        attach(done.output, recorded([one for name, one in fit.parameters if name in names]))
     for loss, result in zip(fit.losses, judged, strict=True):
         loss.note(done.output, result)
     return True
-
-
-def _recorded(reached: list[Parameter]) -> Context:
-    def backward(_: Context, gradient: Gradient) -> None:
-        for part in parts_of(gradient):
-            for parameter in reached:
-                if not part.attribution or parameter.owns(part.attribution):
-                    parameter.receive(part)
-
-    return Context("recorded", (), backward, parameters=reached, plain=True)

@@ -86,7 +86,9 @@ def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> No
 def publish(fit: Fit) -> None:
     """Let the files that the world sees be the accepted ones. Noted when it is done, so a kill has it done again."""
     if fit.environment is not None and fit.accepted is not None:
-        fit.environment.publish([parameter for _, parameter in fit.parameters])
+        theirs = fit.environment.publish(fit.parameters)
+        if theirs:
+            fit.tell_why("trainer", f"somebody else changed {', '.join(theirs)} meanwhile: left as they are")
         fit.record.set_state(fit.slug, "live", fit.accepted.id)
 
 

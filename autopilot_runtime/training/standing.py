@@ -12,7 +12,7 @@ from autopilot_runtime.training.graph import no_grad
 from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.phase import step_of
 from autopilot_runtime.training.start import prepare
-from autopilot_runtime.training.steps import awaited
+from autopilot_runtime.training.running import run
 
 _STAGE = {"val": "validate", "test": "test", "predict": "predict"}
 _HOOK = {"val": "validation", "test": "test", "predict": "predict"}
@@ -46,10 +46,11 @@ def evaluate(trainer: Any, module: Any, batches: Iterable[Any] | None, datamodul
         with no_grad():
             for index, batch in enumerate(batches):
                 call(f"on_{hook}_batch_start", batch, index)
-                output = awaited(step(batch, index))
+                ran = run(step, batch, index)
+                output = ran.output
                 found.outputs.append(output)
                 if split != "predict":
-                    total.add(output, batch)
+                    total.add(output, batch, ran.logged)
                 call(f"on_{hook}_batch_end", output, batch, index)
     finally:
         module.train(was)

@@ -47,18 +47,25 @@ def open_fit(
         parameter.name = name
     record, slug, experiment = _place(trainer)
     version = code_version(module, losses)
+    scope = Scope(trainer.stream, slug, new_id("fit"))
+    environment = trainer.environment
+    if environment is None and any(isinstance(one, PathParameter) for _, one in parameters):
+        environment = IsolatedEnvironment()
+
+    def files(commit: str) -> str | None:
+        """A folder with the files of a commit, for evaluations that run elsewhere."""
+        return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
+
     steps = Steps(
         record,
+        parameters,
         version=version,
         budget=trainer.budget,
         executor=trainer.executor,
         retries=trainer.retries,
         timeout_s=trainer.timeout_s,
+        files=files,
     )
-    scope = Scope(trainer.stream, slug, new_id("fit"))
-    environment = trainer.environment
-    if environment is None and any(isinstance(one, PathParameter) for _, one in parameters):
-        environment = IsolatedEnvironment()
     return Fit(
         trainer,
         module,
