@@ -196,13 +196,34 @@ class Workbench:
         self.found(fit, candidate, base, changed=[name], why=why)
         return candidate
 
+    def merge(self, fit: Fit, a: str, b: str, why: str) -> Commit:
+        """A candidate with what both have changed since the accepted state, parameter by parameter."""
+        self.acting(fit, why)
+        base, one, other = self.commit(fit, None), self.commit(fit, a), self.commit(fit, b)
+        for side in (one, other):
+            self._fresh(fit, side)
+        mine = {name for name, digest in one.parameters.items() if digest != base.parameters[name]}
+        theirs = {name for name, digest in other.parameters.items() if digest != base.parameters[name]}
+        clash = sorted(name for name in mine & theirs if one.parameters[name] != other.parameters[name])
+        if clash:
+            raise TrainingError(
+                f"{one.id[:12]} and {other.id[:12]} have both changed {', '.join(clash)}. Nothing was merged: "
+                f"propose on={one.id[:12]!r} what the other one changed there."
+            )
+        fit.budget.require(proposals=1)
+        with self.state(fit, one):
+            for name in theirs:
+                self.parameter(fit, name).bring(fit.record.store, bytes.fromhex(other.parameters[name]))
+            candidate = fit.keep([one.id, other.id], why=why, source="agent")
+        fit.budget.add(proposals=1)
+        fit.emit(EventType.MERGED, candidate, of=[one.id, other.id], why=why, source="agent")
+        self.found(fit, candidate, base, changed=sorted(mine | theirs), why=why)
+        return candidate
+
     def found(self, fit: Fit, candidate: Commit, base: Commit, *, changed: list[str], why: str) -> None:
         """Remember what a candidate was made from, and tell of it."""
-        assert fit.accepted is not None
-        origin = self._kept["bases"].get(base.id, base.id)
         with fit.record.transaction():
-            if candidate.id != fit.accepted.id:
-                self._kept["bases"][candidate.id] = origin
+            self._kept["bases"][candidate.id] = base.id
             fit.record.set_state(fit.slug, _STATE, self._kept)
             fit.emit(EventType.PROPOSED, candidate, changed=changed, why=why, source="agent")
             fit.tell_why("agent", why, decision="propose", commit=candidate.id)
@@ -236,8 +257,12 @@ class Workbench:
         fit.forget_feedback()
         fit.emit(EventType.EPOCH_START, fit.parent or "")
         fit.call("on_epoch_start")
-        fit.restore(candidate)
-        measured, decision = self._judged(fit, candidate)
+        try:
+            fit.restore(candidate)
+            measured, decision = self._judged(fit, candidate)
+        except BaseException:
+            fit.restore(fit.accepted)  # type: ignore[arg-type]
+            raise
         epoch = fit.epoch
         try:
             settle(fit, candidate, measured, decision)  # raises what a gate has raised, after it is all written down
@@ -251,13 +276,20 @@ class Workbench:
         assert fit.accepted is not None
         if candidate.id == fit.accepted.id:
             raise TrainingError(f"{candidate.id[:12]} is the accepted state already: there is nothing to submit.")
-        base = self._kept["bases"].get(candidate.id)
-        if base != fit.accepted.id:
-            made = f"was made from {base[:12]}" if base else "was not proposed here"
+        below = self._below(candidate.id)
+        if fit.accepted.id not in below:
+            made = f"was made from {below[-1][:12]}" if below else "was not proposed here"
             raise TrainingError(
                 f"Candidate {candidate.id[:12]} {made}, and {fit.accepted.id[:12]} is accepted now. Nothing was "
                 "done: propose the change on that, or merge the two."
             )
+
+    def _below(self, commit: str) -> list[str]:
+        """What a candidate was made from, and that from, and so on."""
+        bases, found = self._kept["bases"], list[str]()
+        while (commit := bases.get(commit, "")) and commit not in found:
+            found.append(commit)
+        return found
 
     def _judged(self, fit: Fit, candidate: Commit) -> tuple[Measured, Decision]:
         try:
