@@ -87,9 +87,11 @@ def propose_parameter(
         )
         text = benchview.difference(bench, fit, on, made.id)
         known = [row for row in benchview.history(fit, 1_000) if row["commit"] == made.id[:12]]
-        note = f"\nThis very state was tried before: {known[-1]['verdict']}, {known[-1]['reason']}" if known else ""
+        note = f"; this very state was tried before: {known[-1]['verdict']}, {known[-1]['reason']}" if known else ""
         value = {"candidate": made.id[:12], "diff": text}
-        return told(ctx, fit, value, f"candidate {made.id[:12]}{note}\n{text}")
+        return told(
+            ctx, fit, value, f"candidate {made.id[:12]}{note}\n{text}", note=f"candidate {made.id[:12]}{note}"
+        )
 
 
 @tool(label="Tagging {tag}: {why}")

@@ -117,7 +117,7 @@ def evaluate(
             value = {"items": len(found.scores), "failed": len(found.errors)}
             shown = f"{figures}" + (f"; {value['failed']} could not be measured" if value["failed"] else "")
         result = {"commit": commit.id[:12], "split": split, "metrics": figures, **value}
-        return told(ctx, fit, result, f"{commit.id[:12]} on {split}: {shown}")
+        return told(ctx, fit, result, f"{commit.id[:12]} on {split}: {shown}", note=shown)
 
 
 @tool(label="Submitting {candidate}: {why}")
@@ -144,7 +144,7 @@ def submit(ctx: ToolContext, candidate: str, why: str, timeout: float = 3_600.0)
         lines = [f"{done.decision.verdict}: {reason}", f"held-out: {value['metrics']}", f"accepted: {stands}"]
         if fit.stop:
             lines.append(f"The fit has ended: {fit.stop}")
-        return told(ctx, fit, value, "\n".join(lines))
+        return told(ctx, fit, value, "\n".join(lines), note=lines[0])
 
 
 @tool(label="Blocking the strategy {name}: {why}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_runtime.core.errors import AgentFileError, SetupError
+from autopilot_runtime.core.shelf import shelf
 from autopilot_runtime.runtime.agentfault import at, mark_of
 from autopilot_runtime.runtime.agentpaths import (
     PathFault,
@@ -136,12 +137,14 @@ class _Resolver:
         file, colon, name = written.rpartition(":") if not written.endswith(".py") else (written, "", "")
         if not file.endswith(".py"):
             return written
+        shipped = self.folder == shelf("agentfiles").resolve()
         try:
-            path = resolve_inside(file, self.folder, roots=self.roots)
+            # A shipped agent works where it is called from: beside its own file there is nothing to work on.
+            path = resolve(file, Path.cwd()) if shipped else resolve_inside(file, self.folder, roots=self.roots)
         except PathFault as fault:
             self._fault((*tool, "config", "project"), str(fault))
             return written
-        if not path.is_file():
+        if not path.is_file() and not shipped:
             self._fault((*tool, "config", "project"), f"there is no file {path}")
         return f"{path}{colon}{name}"
 

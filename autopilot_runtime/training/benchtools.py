@@ -45,13 +45,13 @@ def at_bench(ctx: ToolContext) -> Iterator[tuple[Workbench, Fit]]:
         raise ToolError(str(error)) from error
 
 
-def told(ctx: ToolContext, fit: Fit, value: Mapping[str, Any], shown: str = "") -> ToolResult:
-    """The result of a call, with what is left of the budget."""
+def told(ctx: ToolContext, fit: Fit, value: Mapping[str, Any], shown: str = "", *, note: str = "") -> ToolResult:
+    """The result of a call, with what is left of the budget. `note` is all that is seen of one that was assigned."""
     left = budget_left(fit)
     text = shown or json.dumps(value, ensure_ascii=False, indent=2, default=str)
     room = int(ctx.config.get("max_output_chars") or MAX_SHOWN_CHARS)
     words = ", ".join(f"{kind} {amount:g}" for kind, amount in left.items()) or "no limit"
-    return ToolResult({**value, "budget_left": left}, f"{shortened(text, room)}\n(budget left: {words})")
+    return ToolResult({**value, "budget_left": left}, f"{shortened(text, room)}\n(budget left: {words})", note)
 
 
 def change(parameter: Any, value: Any, *, path: str | None, delete: bool) -> None:
