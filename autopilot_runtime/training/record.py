@@ -52,6 +52,10 @@ from autopilot_runtime.training.recordschema import prepare
 __all__ = ["Commit", "EpochRow", "EvalKey", "Evaluation", "ExperimentRow", "Holder", "Moved", "Record"]
 
 _FIELDS = "slug, status, parent, reason, created, changed, body, seal"
+_PUT = (
+    "INSERT OR IGNORE INTO train_evaluations (commit_id, split, item, version, replicate, body, seal) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _EVALUATION = "commit_id, item, version, split, replicate, body, seal FROM train_evaluations"
 
 
@@ -278,17 +282,13 @@ class Record:
     def put_evaluation(self, evaluation: Evaluation) -> None:
         """Keep what came of an evaluation; the first one stays. It survives a kill at once, and a power cut from the
         next transaction on."""
-        self.put_evaluations((evaluation,))
+        self.store.write(_PUT, evaluation_row(evaluation, evaluation.at or self.store.clock()), durable=False)
 
     def put_evaluations(self, evaluations: Iterable[Evaluation]) -> None:
         """Keep several in one transaction."""
         rows = [evaluation_row(one, one.at or self.store.clock()) for one in evaluations]
         with self.store.transaction(durable=False) as link:
-            link.executemany(
-                "INSERT OR IGNORE INTO train_evaluations (commit_id, split, item, version, replicate, body, seal) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
+            link.executemany(_PUT, rows)
 
     def evaluations(self, commit: str, split: str | None = None) -> list[Evaluation]:
         """All evaluations of a commit (on one split), in the order in which they were made."""

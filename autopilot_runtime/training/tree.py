@@ -146,5 +146,5 @@ def _said(node: Node, metric: str) -> str:
     refs = f"({', '.join(node.refs)})" if node.refs else ""
     reason = node.commit.why or (node.epochs[-1].reason if node.epochs else "")
     said = " ".join(reason.split())
-    shown = said if len(said) <= 60 else said[:59] + "…"
-    return "  ".join(filter(None, [f"{sign} {where} {node.id[:10]}", shown(node.metrics, metric), refs, shown]))
+    short = said if len(said) <= 60 else said[:59] + "…"
+    return "  ".join(filter(None, [f"{sign} {where} {node.id[:10]}", shown(node.metrics, metric), refs, short]))

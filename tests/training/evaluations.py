@@ -122,7 +122,7 @@ def look(worktree: str) -> dict[str, Any]:
     for path in sorted(top.rglob("*")):
         name = str(path.relative_to(top))
         if path.is_symlink():
-            found[name] = f"-> {os.readlink(path)}"
+            found[name] = f"-> {path.readlink()}"
         elif path.is_dir():
             found[name] = "folder"
         else:

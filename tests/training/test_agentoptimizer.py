@@ -166,7 +166,7 @@ def test_a_change_that_stays_refused_changes_nothing_at_all(prompt: TextParamete
         (folder / "n.txt").write_text("many")
 
     optimizer = AgentOptimizer(Editor(work, work), [prompt, number])
-    with pytest.raises(ParameterRefused, match=r"n\.txt: n takes a number, not 'many'"):
+    with pytest.raises(ParameterRefused, match=r"n\.txt: n takes a finite number, not 'many'"):
         optimizer.step()
     assert prompt.data == "Be brief." and number.data == 3
     assert optimizer.history == []

@@ -42,7 +42,7 @@ def test_nothing_has_to_be_pickled_and_the_callers_context_is_seen(make: Make) -
         return mode.get()
 
     assert result(executor.submit(Job(later))) == "eval"
-    assert result(executor.submit(Job(lambda: later()))) == "eval"
+    assert result(executor.submit(Job(lambda: later()))) == "eval"  # noqa: PLW0108
 
 
 def test_limits_that_threads_cannot_have_are_refused(make: Make) -> None:
