@@ -12,6 +12,7 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.training.datum import digest_of, item_digest
 from autopilot_runtime.training.fault import ResumeRefused
 from autopilot_runtime.training.fit import Fit, Measured
+from autopilot_runtime.training.ranking import standing_metrics
 from autopilot_runtime.training.selector import Candidate
 
 
@@ -39,6 +40,14 @@ def state_of(fit: Fit) -> dict[str, Any]:
         "stop": fit.stop,
         "fingerprint": fit.fingerprint,
     }
+
+
+def gone_back(fit: Fit, newest: int, state: dict[str, Any]) -> dict[str, Any]:
+    """The state to go on from, when somebody went back to an earlier commit after the last epoch."""
+    back = fit.record.state(fit.slug, "went_back")
+    if back is None or back["after"] != newest:
+        return state
+    return {**state, "accepted": back["commit"], "metrics": standing_metrics(fit.record, fit.slug)}
 
 
 def go_on(fit: Fit, state: Mapping[str, Any], *, changed: bool) -> None:
