@@ -26,6 +26,7 @@ class Measure:
         self.scores: dict[str, float] = {}
         self.errors: list[str] = []
         self.count = 0
+        self._closed: dict[str, float] | None = None
         for metric in metrics.values():
             metric.reset()
 
@@ -59,14 +60,22 @@ class Measure:
         """A number from inside a step; several are averaged."""
         self._logged.setdefault(name, []).append(float(value))
 
+    def close(self) -> None:
+        """The phase is over: the module's metrics say what they have now, for the next phase begins them anew."""
+        self._closed = self._of_metrics()
+
     def result(self) -> dict[str, float]:
         """Name → value."""
         values = {name: _mean(found) for name, found in self._found.items()}
         values.update({name: _mean(found) for name, found in self._logged.items()})
-        if self.count:
-            for name, (metric, _) in self._metrics.items():
-                values.update(values_of(metric, name))
+        values.update(self._of_metrics() if self._closed is None else self._closed)
         return values
+
+    def _of_metrics(self) -> dict[str, float]:
+        if not self.count:
+            return {}
+        found = [values_of(metric, name) for name, (metric, _) in self._metrics.items()]
+        return {name: value for one in found for name, value in one.items()}
 
 
 def directions(metrics: Mapping[str, Metric | MetricCollection]) -> dict[str, bool]:

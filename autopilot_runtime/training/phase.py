@@ -13,6 +13,7 @@ from autopilot_runtime.training.gate import Decision, number_in
 from autopilot_runtime.training.graph import no_grad
 from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.record import Commit
+from autopilot_runtime.training.steps import Done
 
 ONE_ITEM = "one item"
 """Under this name the noise of one measurement of one item stands beside that of the metrics."""
@@ -36,13 +37,14 @@ def validate(fit: Fit, commit: Commit, *, replicate: int = 0) -> Measured:
 def measure(
     fit: Fit, commit: Commit, batches: Iterable[Any], *, split: str, replicate: int = 0, hook: str = ""
 ) -> Measured:
-    """Run the validation step on batches. What raises is told, and is no score; when all do, it is raised."""
+    """Run the validation step on batches. What raises is told, and is no score; when all do, and did so before the
+    change, too, it is raised."""
     was = fit.module.training
     fit.module.eval()
     total = Measure(fit.module.metrics(), fit.trainer.monitor)
     outer, fit.measure = fit.measure, total
     fit.emit(EventType.EVAL_START, commit, split=split, replicate=replicate)
-    failures: list[Exception] = []
+    failures: list[Done] = []
     try:
         with no_grad():
             todo = _announced(fit, batches, hook)
@@ -52,7 +54,7 @@ def measure(
                 if done.error is None:
                     total.add(done.output, done.batch, done.logged)
                 else:
-                    failures.append(done.error)
+                    failures.append(done)
                     total.fail(done.batch, done.error)
                 fit.emit(
                     EventType.EVAL_ITEM,
@@ -68,11 +70,24 @@ def measure(
     finally:
         fit.measure = outer
         fit.module.train(was)
-    if failures and not total.count:
-        raise failures[0]
+    if failures and not total.count and not worked_before(fit, commit, step, failures[0]):
+        raise failures[0].error or EvaluationFailed("an evaluation gave nothing")
     found = Measured(commit.id, total.result(), total.scores, total.errors)
     fit.emit(EventType.EVAL_END, commit, split=split, metrics=found.metrics, errors=len(found.errors))
     return found
+
+
+def worked_before(fit: Fit, commit: Commit, step: Callable[[Any, int], Any], broken: Done) -> bool:
+    """Whether the state that the epoch began with can do what this one cannot: then the change is at fault, and the
+    world is not."""
+    parent = fit.parent
+    if parent is None or parent.id == commit.id:
+        return False
+    fit.restore(parent)
+    todo = [(broken.index, broken.batch)]
+    done = list(fit.steps.many(step, todo, commit=parent.id, split="probe", replicate=fit.epoch, retry=True))
+    fit.restore(commit)
+    return done[0].error is None
 
 
 def _announced(fit: Fit, batches: Iterable[Any], hook: str) -> Iterator[tuple[int, Any]]:

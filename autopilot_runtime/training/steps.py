@@ -96,6 +96,10 @@ class Steps:
             (self._older if any(one.key.replicate == key.replicate for one in found) else self._fresh).add(group)
         return group in self._older
 
+    def look_again(self) -> None:
+        """What was evaluated since we began with a commit is asked of the record, too, from now on."""
+        self._fresh.clear()
+
     def put(self, done: Done, *, metrics: dict[str, float] | None = None, feedback: str = "") -> None:
         """Keep what came of it, where it can be kept."""
         if done.key is None or done.cached:
