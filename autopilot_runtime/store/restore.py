@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
+from autopilot_runtime.store.fill import fill
 from autopilot_runtime.store.folder import Folder
 from autopilot_runtime.store.objects import Store
 from autopilot_runtime.store.place import Placer
@@ -16,7 +17,7 @@ from autopilot_runtime.store.redo import PLAN, begin, finish, is_redone, mean, w
 from autopilot_runtime.store.rules import EVERYTHING, SCRATCH, Rules
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.stage import plan, write
-from autopilot_runtime.store.tree import Contents, State, difference
+from autopilot_runtime.store.tree import Contents, State, difference, walk
 
 Wanted = Mapping[bytes, State | None]
 
@@ -29,10 +30,23 @@ def restore_tree(
     What is there now is kept in the store first, under no name: point to it, or it goes with the next `collect`.
     """
     Path(root).mkdir(parents=True, exist_ok=True)
-    now = Snapshotter(store, root, rules).take()
+    if not durable and not any(Path(root).iterdir()):
+        return _filled(store, root, tree)
+    now = Snapshotter(store, root, rules).take(durable=durable)
     changes = difference(store, now.tree, tree)
     restore(store, root, {path: after for path, (_, after) in changes.items()}, durable=durable)
     return sorted(changes)
+
+
+def _filled(store: Store, root: str | os.PathLike[str], tree: bytes) -> list[bytes]:
+    """The same for an empty folder: all in it is new, so what an error leaves is ours to remove."""
+    try:
+        fill(store, root, tree)
+    except BaseException:
+        for one in Path(root).iterdir():
+            shutil.rmtree(one, ignore_errors=True) if one.is_dir() and not one.is_symlink() else one.unlink()
+        raise
+    return sorted(path for path, _ in walk(store, tree))
 
 
 def restore(

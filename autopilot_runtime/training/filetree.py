@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
+from autopilot_runtime.store.fill import fill
 from autopilot_runtime.store.folder import CREATE, Folder, open_below, split
 from autopilot_runtime.store.held import Held, Nowhere
 from autopilot_runtime.store.look import Look, Sink, read_file
@@ -18,7 +19,7 @@ from autopilot_runtime.store.restore import restore
 from autopilot_runtime.store.rules import Rules
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.stamps import Row
-from autopilot_runtime.store.tree import HEAD_SIZE, Contents, difference, plain, walk
+from autopilot_runtime.store.tree import HEAD_SIZE, Contents, difference, walk
 from autopilot_runtime.training.fault import ParameterRefused, meant
 
 _ODD = {b"l": "link", b"x": "left"}
@@ -65,13 +66,7 @@ class FileTree:
 
     def fill(self, store: Contents, tree: bytes) -> None:
         """Be what a tree says, in a folder that is empty."""
-        restore(
-            store,
-            self.base,
-            {path: plain(state) for path, state in walk(store, tree)},
-            durable=not self.passing,
-            redo=not self.passing,
-        )
+        fill(store, self.base, tree)
 
     def unpack(self, state: bytes) -> None:
         """Be what a packed state says."""
