@@ -15,8 +15,10 @@ from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.protocols import Provider, RunResult, SessionStore
 from autopilot_runtime.core.stream import Feed
+from autopilot_runtime.core.turn import turn
 from autopilot_runtime.runtime.agentfile import AgentFile
-from autopilot_runtime.runtime.build import Kit, build, kill_all
+from autopilot_runtime.runtime.build import Kit, build
+from autopilot_runtime.runtime.gone import when_gone
 from autopilot_runtime.runtime.mandate import Hired, Mandate
 from autopilot_runtime.runtime.opening import open_conversation
 from autopilot_runtime.runtime.promise import Answered, Awaited, cancellings, uncut
@@ -65,13 +67,12 @@ class AsyncRuntime:
         self._work: asyncio.Task[Ending] | None = None
         self._hearing: asyncio.Task[None] | None = None  # handlers catching up after a run
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._abort = self._busy = False
+        self._abort = self._busy = self._closed = False
         self._over: asyncio.Event | None = None  # set when the run has let go of everything
         self._untold: str | None = None  # a task that the conversation does not hold yet
         self._continued = False  # a suspended run went on with its answer, and resume() has not been asked for it
-        self._closed = False
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
-        self._final = weakref.finalize(self, kill_all, self._kit.terminals)
+        self._final = when_gone(self, self._kit.terminals)
 
     # ------------------------------------------------------------ runs
 
@@ -167,6 +168,7 @@ class AsyncRuntime:
             raise RunInProgress("This runtime is at work; wait for its run() to end, or use a second Runtime.")
         self._busy, self._over, self._untold, self._continued = True, asyncio.Event(), task, False
         try:
+            await turn()
             return await self._supervised(task)
         finally:
             self._busy = self._abort = False
@@ -325,7 +327,7 @@ class AsyncRuntime:
         self._closed = True
         try:
             await self._kit.close()
-            self._final.detach()
+            self._final()
         finally:
             for feed in list(self._feeds):
                 feed.close()

@@ -7,6 +7,7 @@ from autopilot_runtime.block.reply import Reply
 from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Failure
+from autopilot_runtime.core.turn import turn
 from autopilot_runtime.runtime.compaction import hear
 from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.output import read_output
@@ -88,6 +89,7 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
 
 async def observe(run: Run, parts: Parts, heard: Heard, result: BlockResult | None) -> Ending | None:
     """Put into the conversation what happened, and see whether that was the end."""
+    await turn()
     reply = heard.reply
     check_stop(heard, parts)
     if reply.kind == "empty":

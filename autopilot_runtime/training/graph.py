@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from autopilot_runtime.training.datum import Batch, Datum
-from autopilot_runtime.training.gradient import Gradient
+from autopilot_runtime.training.gradient import Gradient, parts_of
 from autopilot_runtime.training.parameter import Parameter
 
 Backward = Callable[["Context", Gradient], "Gradient | Sequence[Gradient | None] | None"]
@@ -17,12 +17,22 @@ Backward = Callable[["Context", Gradient], "Gradient | Sequence[Gradient | None]
 class Context:
     """One call in the graph. `saved` is for the operator's own use between forward and backward."""
 
-    __slots__ = ("backward", "name", "parents", "saved")
+    __slots__ = ("backward", "name", "parameters", "parents", "plain", "saved")
 
-    def __init__(self, name: str, parents: Sequence[Context | None], backward: Backward) -> None:
+    def __init__(
+        self,
+        name: str,
+        parents: Sequence[Context | None],
+        backward: Backward,
+        *,
+        parameters: Iterable[Parameter] = (),
+        plain: bool = False,
+    ) -> None:
         self.name = name
         self.parents = tuple(parents)
         self.backward = backward
+        self.parameters = tuple(parameters)
+        self.plain = plain  # feedback goes through it as it came
         self.saved: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -85,12 +95,13 @@ def attach(result: Any, ctx: Context) -> Any:
 def origin(value: Any) -> Context | None:
     """Where a value came from; None when nobody knows."""
     if isinstance(value, Datum) and value.grad_fn is not None:
-        return value.grad_fn
+        found: Context = value.grad_fn
+        return found
     if value is not None and value is tape.result:
         return tape.context
     if isinstance(value, (list, tuple, Batch)):
-        found = [ctx for ctx in map(origin, value) if ctx is not None]
-        return Context("items", found, lambda _, gradient: gradient) if found else None
+        parts = [ctx for ctx in map(origin, value) if ctx is not None]
+        return Context("items", parts, lambda _, gradient: gradient, plain=True) if parts else None
     return None
 
 
@@ -103,10 +114,25 @@ def reached(root: Context) -> list[Parameter]:
     """The parameters that feedback from here can get to."""
     found: dict[int, Parameter] = {}
     for ctx in _ordered(root):
-        module = getattr(ctx.backward, "__self__", None)
-        for parameter in getattr(module, "_parameters", {}).values():
-            found[id(parameter)] = parameter
+        found.update((id(parameter), parameter) for parameter in ctx.parameters)
     return list(found.values())
+
+
+def plain_reach(root: Context) -> list[Parameter] | None:
+    """The same; None when the feedback would be translated on its way."""
+    return reached(root) if all(ctx.plain for ctx in _ordered(root)) else None
+
+
+def recorded(parameters: Sequence[Parameter]) -> Context:
+    """The origin of a result that was made elsewhere, or earlier: all that is left of it is whom feedback gets to."""
+
+    def backward(_: Context, gradient: Gradient) -> None:
+        for part in parts_of(gradient):
+            for parameter in parameters:
+                if not part.attribution or parameter.owns(part.attribution):
+                    parameter.receive(part)
+
+    return Context("recorded", (), backward, parameters=parameters, plain=True)
 
 
 def run_backward(root: Context, gradient: Gradient) -> None:
@@ -126,6 +152,8 @@ def run_backward(root: Context, gradient: Gradient) -> None:
 
 def _ordered(root: Context) -> list[Context]:
     """Every call before those that it was made from. Without recursion: a chain may be long."""
+    if not any(root.parents):
+        return [root]
     seen: set[int] = set()
     done: list[Context] = []
     stack: list[tuple[Context, bool]] = [(root, False)]

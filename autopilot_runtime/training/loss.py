@@ -55,10 +55,11 @@ class Loss:
 
     def __call__(self, data: Any, targets: Any = None) -> Any:
         result = self.forward(data, targets)
-        self._note(data, result)
+        self.note(data, result)
         return result
 
-    def _note(self, data: Any, result: Any) -> None:
+    def note(self, data: Any, result: Any) -> None:
+        """Take in what `forward` gave for some data."""
         self._scores += scores_of(result)
         found = feedback_of(result)
         if found is not None:

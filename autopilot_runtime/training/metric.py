@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from autopilot_runtime.training.datum import EvalDatum
 from autopilot_runtime.training.fault import TrainingError
@@ -92,7 +91,7 @@ class MetricCollection:
 
     def __init__(self, metrics: Mapping[str, Metric] | Iterable[Metric]) -> None:
         if isinstance(metrics, Mapping):
-            self._metrics = dict(metrics)
+            self._metrics: dict[str, Metric] = dict(metrics)
         else:
             self._metrics = {one.name or type(one).__name__.lower(): one for one in metrics}
 
@@ -126,12 +125,6 @@ class MetricCollection:
     def directions(self) -> dict[str, bool]:
         """Name → whether higher is better."""
         return {name: metric.higher_is_better for name, metric in self._metrics.items()}
-
-    def clone(self) -> Self:
-        """A collection of the same measures, fresh."""
-        other = copy.deepcopy(self)
-        other.reset()
-        return other
 
 
 def values_of(metric: Metric | MetricCollection, name: str) -> dict[str, float]:

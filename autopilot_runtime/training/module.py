@@ -199,7 +199,9 @@ class Module:
             parents = [ctx for ctx in inner if id(ctx) not in used] or given
         else:
             parents = [made_by]
-        return attach(result, Context(type(self).__name__, parents, self._backward))
+        plain = type(self).backward is Module.backward and not self._backwards  # type: ignore[attr-defined]
+        own = self._parameters.values()
+        return attach(result, Context(type(self).__name__, parents, self._backward, parameters=own, plain=plain))
 
     def _backward(self, ctx: Context, gradient: Gradient) -> Gradient | None:
         own = [parameter for parameter in self._parameters.values() if parameter.requires_grad]
