@@ -72,7 +72,7 @@ class ClaudeCodeAgent:
         if found is None:
             raise SetupError(
                 f"ClaudeCodeAgent needs the executable {self.executable!r}, and it is not on the PATH. Install it "
-                "(npm install -g @anthropic-ai/claude-code), pass executable=<path>, or use RuntimeAgent('optimizer')"
+                "(npm install -g @anthropic-ai/claude-code), pass executable=<path>, or use RuntimeAgent('proposer')"
             )
         return found
 

@@ -138,6 +138,8 @@ def first_measurement(fit: Fit) -> None:
         fit.call("on_sanity_check_end")
     fit.accepted_metrics = dict(measured.metrics)
     add_to_pool(fit, seed, measured, "")
+    for optimizer in fit.optimizers if measured.metrics else ():
+        optimizer.measured(measured.metrics)
     row = EpochRow(
         fit.slug,
         -1,

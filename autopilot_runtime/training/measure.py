@@ -15,12 +15,14 @@ from autopilot_runtime.training.metric import Metric, MetricCollection, results_
 class Measure:
     """Adds up one phase. Metrics are those of the module; what they do not say comes from the results themselves."""
 
-    def __init__(self, metrics: Mapping[str, Metric | MetricCollection], monitor: str = "") -> None:
+    def __init__(
+        self, metrics: Mapping[str, Metric | MetricCollection], monitor: str = "", *, rises: bool | None = None
+    ) -> None:
         self._metrics = {name: (metric, takes(metric.update)) for name, metric in metrics.items()}
         self._monitor = monitor
         self._logged: dict[str, list[float]] = {}
         self._found: dict[str, list[float]] = {}
-        self._rises = direction_of(monitor, directions(metrics))
+        self._rises = direction_of(monitor, directions(metrics)) if rises is None else rises
         self.scores: dict[str, float] = {}
         self.errors: list[str] = []
         self.count = 0

@@ -36,7 +36,7 @@ class _OneFile:
 
     def __init__(self, parameter: Parameter, name: str) -> None:
         self.parameter = parameter
-        self.how = _kind(parameter)
+        self.how = kind_of(parameter)
         self.name = f"{name}{'.json' if self.how == 'json' else '.md' if self.how == 'text' else '.txt'}"
 
     def lay_out(self) -> dict[str, bytes]:
@@ -214,7 +214,8 @@ def _safe_below(name: str, below: tuple[str, ...]) -> bool:
     return bool(below) and name.startswith(below) and ".." not in Path(name).parts
 
 
-def _kind(parameter: Parameter) -> str:
+def kind_of(parameter: Parameter) -> str:
+    """How its value is written down: `json`, `number`, `text`, or `state` for one that says so itself."""
     if isinstance(parameter, JSONParameter):
         return "json"
     if isinstance(parameter, ScalarParameter):

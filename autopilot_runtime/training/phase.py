@@ -15,6 +15,9 @@ from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.record import Commit
 from autopilot_runtime.training.steps import Done
 
+ONE_ITEM = "one item"
+"""Under this name the noise of one measurement of one item stands beside that of the metrics."""
+
 
 def validate(fit: Fit, commit: Commit, *, replicate: int = 0) -> Measured:
     """Measure the state that the parameters are in, on the held-out data, with the hooks around it."""
@@ -129,15 +132,27 @@ def better_on_minibatch(fit: Fit, candidate: Commit) -> tuple[Measured, Decision
 
 def measure_noise(fit: Fit, commit: Commit, replicates: int) -> dict[str, float]:
     """How much each metric differs when the same state is measured again."""
-    found = [fit.known[commit.id].metrics]
-    found += [measure(fit, commit, fit.held_out, split="val", replicate=at).metrics for at in range(1, replicates)]
-    sigma: dict[str, float] = {}
+    every = [fit.known[commit.id]]
+    every += [measure(fit, commit, fit.held_out, split="val", replicate=at) for at in range(1, replicates)]
+    found = [one.metrics for one in every]
+    sigma = _noise_of_one([one.scores for one in every])
     for name in found[0]:
         values = [value for one in found if isinstance(value := number_in(one, name), float)]
         if len(values) > 1:
             mean = math.fsum(values) / len(values)
             sigma[name] = math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (len(values) - 1))
     return sigma
+
+
+def _noise_of_one(scores: list[dict[str, float]]) -> dict[str, float]:
+    """Pooled over all items: two replicates of 40 items say much more than two values of their mean."""
+    squares, freedom = 0.0, 0
+    for item in scores[0]:
+        values = [one[item] for one in scores if item in one]
+        mean = math.fsum(values) / len(values)
+        squares += math.fsum((one - mean) ** 2 for one in values)
+        freedom += len(values) - 1
+    return {ONE_ITEM: math.sqrt(squares / freedom)} if freedom else {}
 
 
 def _mean(scores: dict[str, float]) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autopilot_runtime.core.event import EventType
@@ -70,7 +72,8 @@ def _pool(fit: Fit) -> list[Candidate]:
         if row.verdict in ("seed", "accept"):
             scores = row.extra.get("scores", {})
             found.setdefault(row.commit, Candidate(row.commit, scores, row.metrics, row.epoch, row.parent))
-    return list(found.values())
+    visits = Counter(row.extra.get("began", "") for row in fit.history) if fit.trainer.selector is not None else {}
+    return [replace(one, visits=visits.get(one.commit, 0)) for one in found.values()]
 
 
 def fingerprint(fit: Fit) -> dict[str, str]:

@@ -19,9 +19,17 @@ from autopilot_runtime.training.steps import Steps
 
 
 def open_fit(
-    trainer: Any, module: Any, train: Any, val: Any, datamodule: Any, max_epochs: int, ckpt_path: Any
+    trainer: Any,
+    module: Any,
+    train: Any,
+    val: Any,
+    datamodule: Any,
+    max_epochs: int,
+    ckpt_path: Any,
+    *,
+    bare: bool = False,
 ) -> Fit:
-    """Everything that a fit needs, not begun yet."""
+    """Everything that a fit needs, not begun yet. `bare`: without optimizers, somebody else makes the changes."""
     call = Dispatch(trainer, module, trainer.callbacks)
     prepare(module, datamodule, "fit")
     call("setup", "fit")
@@ -30,7 +38,7 @@ def open_fit(
         raise TrainingError(
             "fit needs data: fit(module, train_dataloaders=...) or a datamodule with train_dataloader()"
         )
-    optimizers, schedulers = configured(module)
+    optimizers, schedulers = ([], []) if bare else configured(module)
     losses = _listed(module.configure_losses() if hasattr(module, "configure_losses") else module.losses())
     for loss in losses:
         loss.bind(module.parameters())

@@ -31,6 +31,7 @@ class Done:
     error: Exception | None = None
     cached: bool = False
     extra: Any = None
+    judged: list[Any] = field(default_factory=list)  # what each loss gave
     seconds: float = 0.0
 
 
@@ -91,6 +92,10 @@ class Steps:
             found = self._record.evaluations(key.commit, key.split)
             (self._older if any(one.key.replicate == key.replicate for one in found) else self._fresh).add(group)
         return group in self._older
+
+    def look_again(self) -> None:
+        """What was evaluated since we began with a commit is asked of the record, too, from now on."""
+        self._fresh.clear()
 
     def put(self, done: Done, *, metrics: dict[str, float] | None = None, feedback: str = "") -> None:
         """Keep what came of it, where it can be kept."""

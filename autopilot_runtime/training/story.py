@@ -71,13 +71,13 @@ class Story:
     experiment: ExperimentRow
     metric: str
     rises: bool
+    score_rises: bool  # the same of the metric that items are scored by
     noise: Mapping[str, float]
     directions: Mapping[str, bool]
     start: float | None  # what the first state measured
     root: str  # its commit
     known: Mapping[str, Known]  # by commit
     attempts: Sequence[Attempt]
-    bounds: Sequence[Bound]
     commits: Mapping[str, Commit]
     journal: Sequence[ContextEntry]
 
@@ -117,9 +117,19 @@ class Story:
         """Whether more of any metric is better."""
         return self.rises if name == self.metric else direction_of(name, self.directions)
 
+    def bounds_on(self, name: str) -> list[Bound]:
+        """The fixed lines that gates on a metric draw, as the newest candidate met them."""
+        found: dict[str, Bound] = {}
+        for one in self.attempts:
+            for gate in one.row.gates:
+                bound = bound_of(gate)
+                if bound is not None and _plain_name(_metric_of(gate, (name,)), (name,)) == name:
+                    found[bound.gate] = bound
+        return list(found.values())
+
     def steps(self) -> list[tuple[int, float]]:
         """(n, value of the accepted state from there on)."""
-        found = [] if self.start is None else [(min((one.n for one in self.attempts), default=1) - 1, self.start)]
+        found = [] if self.start is None else [(min((one.n for one in self.attempts), default=0) - 1, self.start)]
         return found + [(one.n, one.value) for one in self.kept if one.value is not None]
 
     def attempt(self, n: int) -> Attempt:
@@ -137,29 +147,30 @@ def read_story(record: Record, experiment: str = "", *, metric: str = "") -> Sto
     """The story of an experiment (of the newest, if none is named), by what it was judged by, or another metric."""
     row = _experiment(record, experiment)
     rows = {one.epoch: one for one in record.epochs(row.slug)}
-    # Epoch 0 of a state that came from nowhere is no candidate: it is what the others are compared with.
-    zero = rows.pop(0) if 0 in rows and not rows[0].parent else None
-    ordered = [rows[n] for n in sorted(rows)]
-    every = ordered if zero is None else [zero, *ordered]
+    # What a fit begins with is no candidate: it is what the others are compared with.
+    every = [rows[n] for n in sorted(rows)]
+    seed = next((one for one in every if one.epoch < 0), None)
+    ordered = [one for one in every if one.epoch >= 0]
     state = _mapping(record.state(row.slug, "fit"))
     told = {**row.config, **_extra(every)}
     directions = {str(key): bool(value) for key, value in _mapping(told.get("directions")).items()}
-    chosen = _metric(metric, str(told.get("monitor") or ""), every, directions)
+    monitor = _metric("", str(told.get("monitor") or ""), every, directions)
+    chosen = _metric(metric, monitor, every, directions) if metric else monitor
     known = _known(state, every)
     commits = {one.id: one for one in record.commits(row.slug)}
-    root = zero.commit if zero is not None else _root(commits, ordered)
+    root = seed.commit if seed is not None else _root(commits, ordered)
     start = _number(known[root].metrics, chosen) if root in known else _told_of(record, root, chosen)
     story = Story(
         experiment=row,
         metric=chosen,
         rises=direction_of(chosen, directions),
+        score_rises=direction_of(monitor, directions),
         noise=_noise(told.get("noise") or state.get("noise"), chosen),
         directions=directions,
         start=start,
         root=root,
         known=known,
         attempts=(),
-        bounds=_bounds(ordered, chosen),
         commits=commits,
         journal=record.context(row.slug),
     )
@@ -296,17 +307,6 @@ def _metric_of(gate: Mapping[str, Any], measured: Iterable[str]) -> str:
     name, reason = str(gate.get("gate", "")), str(gate.get("reason", ""))
     inside = name.partition("(")[2].rpartition(")")[0]
     return inside or next((one for one in measured if reason.startswith(f"{one} ")), "")
-
-
-def _bounds(rows: Sequence[EpochRow], metric: str) -> list[Bound]:
-    """The fixed lines that gates on the metric draw, as the newest epoch has them."""
-    found: dict[str, Bound] = {}
-    for row in rows:
-        for gate in row.gates:
-            bound = bound_of(gate)
-            if bound is not None and _plain_name(_metric_of(gate, (metric,)), (metric,)) == metric:
-                found[bound.gate] = bound
-    return list(found.values())
 
 
 def bound_of(gate: Mapping[str, Any]) -> Bound | None:

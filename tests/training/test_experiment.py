@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +13,15 @@ import pytest
 
 from autopilot_runtime.core.errors import ObjectDamaged
 from autopilot_runtime.store.objects import Store
-from autopilot_runtime.training import ContextEntry, ContextLog, Experiment, Record
+from autopilot_runtime.training import ContextEntry, ContextLog, Experiment, Record, Trainer
 from autopilot_runtime.training.fault import ExperimentBusy, ResumeRefused, TrainingError
 from autopilot_runtime.training.module import Module
 from autopilot_runtime.training.parameter import TextParameter
 from autopilot_runtime.training.record import EpochRow
 from tests.training.records import change, one_epoch
+from tests.training.systems import Vocabulary, loader
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -85,6 +90,32 @@ def test_two_do_not_train_it_at_once(record: Record) -> None:
         with pytest.raises(TrainingError, match="entered already"), first:
             pytest.fail("twice")
         assert first.entered
+
+
+def test_one_that_was_killed_is_told_from_one_that_runs_and_goes_on(record: Record) -> None:
+    code = """
+import os, signal, sys
+from autopilot_runtime.training import Experiment
+with Experiment("exp", path=sys.argv[1]):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    folder = record.store.path.parent
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT)
+    child.wait(timeout=60)
+    experiment = Experiment("exp", record=record)
+    assert experiment.status == "running" and record.is_interrupted("exp")
+    with experiment:
+        assert not record.is_interrupted("exp")
+        (entry,) = experiment.context_log
+        assert f"process {child.pid} on " in entry.text and "ended in the middle" in entry.text
+    assert experiment.status == "completed" and not record.is_interrupted("exp")
+
+
+def test_a_fit_completes_an_experiment_that_was_killed_before(record: Record) -> None:
+    experiment = Experiment("exp", record=record)
+    experiment.record.set_status("exp", "running")
+    Trainer(experiment=experiment).fit(Vocabulary(), loader(), loader(), max_epochs=1)
+    assert experiment.status == "completed" and not experiment.entered
 
 
 def test_it_takes_a_folder_a_record_or_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,9 +46,9 @@ def prompt() -> TextParameter:
     return made
 
 
-def test_the_shipped_optimizer_changes_a_prompt_through_a_control_block() -> None:
+def test_the_shipped_proposer_changes_a_prompt_through_a_control_block() -> None:
     model = ScriptedProvider([EDIT])
-    agent = RuntimeAgent("optimizer", provider=model)
+    agent = RuntimeAgent("proposer", provider=model)
     parameter = prompt()
     optimizer = AgentOptimizer(agent, [parameter])
     assert optimizer.step() == 1
@@ -70,7 +70,7 @@ def test_a_refused_value_reaches_the_model_in_a_second_run(tmp_path: Path) -> No
     parameter = TextParameter("x", name="p", check=short)
     parameter.receive(TextGradient("empty"))
     model = ScriptedProvider([reply("much too long a text to be taken"), reply("short")])
-    AgentOptimizer(RuntimeAgent("optimizer", provider=model), [parameter]).step()
+    AgentOptimizer(RuntimeAgent("proposer", provider=model), [parameter]).step()
     assert parameter.data == "short"
     assert "longer than 20 characters" in model.calls[1].messages[-1].content
 
@@ -96,7 +96,7 @@ def test_a_model_for_each_run_and_every_event_to_who_listens(tmp_path: Path) -> 
         made.append(ScriptedProvider(["```completion\nhello\n```"]))
         return made[-1]
 
-    agent = RuntimeAgent("optimizer", provider=model, work_dir=tmp_path, on_event=lambda e: seen.append(e.type))
+    agent = RuntimeAgent("proposer", provider=model, work_dir=tmp_path, on_event=lambda e: seen.append(e.type))
 
     async def twice() -> list[Any]:
         return list(await asyncio.gather(agent.run("one"), agent.run("two")))
@@ -107,7 +107,7 @@ def test_a_model_for_each_run_and_every_event_to_who_listens(tmp_path: Path) -> 
 
 
 def test_nothing_is_printed_and_a_failed_run_is_a_result(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    agent = RuntimeAgent("optimizer", provider=ScriptedProvider([]), work_dir=tmp_path)
+    agent = RuntimeAgent("proposer", provider=ScriptedProvider([]), work_dir=tmp_path)
     result = asyncio.run(agent.run("Go"))
     assert result.status == "failed" and "the script has 0 replies" in str(result.error)
     said = capsys.readouterr()
@@ -119,7 +119,7 @@ def test_it_cannot_leave_its_folder(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     block = '```codepilot\nread_file("../secret.txt")\n```\n'
     model = ScriptedProvider([block, "```completion\nno\n```"])
-    asyncio.run(RuntimeAgent("optimizer", provider=model).within(tmp_path / "in").run("Look"))
+    asyncio.run(RuntimeAgent("proposer", provider=model).within(tmp_path / "in").run("Look"))
     assert "top" not in model.calls[1].messages[-1].content
     assert "leaves the workspace" in model.calls[1].messages[-1].content or "outside" in str(model.calls[1].messages)
 
@@ -129,9 +129,9 @@ def test_what_is_wrong_with_the_agent_file_or_its_key_is_said_at_once(
 ) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     with pytest.raises(MissingKey, match="set ANTHROPIC_API_KEY"):
-        AgentOptimizer(RuntimeAgent("optimizer"), [prompt()])
-    with pytest.raises(SetupError, match="No agent 'optimiser'"):
-        AgentOptimizer(RuntimeAgent("optimiser"), [prompt()])
+        AgentOptimizer(RuntimeAgent("proposer"), [prompt()])
+    with pytest.raises(SetupError, match="No agent 'propser'"):
+        AgentOptimizer(RuntimeAgent("propser"), [prompt()])
     (tmp_path / "a.yaml").write_text("agent: {name: A, modle: {}}")
     with pytest.raises(AgentFileError, match="modle"):
         RuntimeAgent(tmp_path / "a.yaml").ready()
