@@ -35,7 +35,7 @@ def report(
     workspace: given.Workspace = None,
     as_json: given.AsJson = False,
 ) -> None:
-    """Plot the training here, and write a page with the plot, every candidate with gates and diff, and the journal."""
+    """Plot the training here, and write a page with the plot, every candidate, its gates and diff, the journal."""
     with looking(experiment, project, workspace) as (record, slug):
         story = read_story(record, slug, metric=metric)
         where = None if no_html else write_report(record, slug, html, metric=metric)

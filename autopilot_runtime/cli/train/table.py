@@ -1,4 +1,4 @@
-"""The names of the training commands with a line of help each; what is behind a name is imported when it is called."""
+"""The training commands, each with a line of help; what is behind a name is imported when it is called."""
 
 from __future__ import annotations
 

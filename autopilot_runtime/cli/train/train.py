@@ -14,8 +14,9 @@ from autopilot_runtime.cli.train.recipe import load_recipe
 app = typer.Typer()
 _HELP = """Train what a Python file describes, and keep every candidate with its figures.
 
-The file holds a module (an instance, a class, or a function that makes one) and, beside it, what else there is: train and val data,
-a policy, a budget, a monitor. The experiment is kept in .autopilot/ beside the file; a run that was stopped goes on."""
+The file holds a module (an instance, a class, or a function that makes one) and, beside it, what else there is:
+train and val data, a policy, a budget, a monitor. The experiment is kept in .autopilot/ beside the file; a run that
+was stopped goes on."""
 
 
 @app.command(help=_HELP)
