@@ -1,9 +1,9 @@
 """Many runtimes in one process: what 500 cost idle, how long a step of each waits, and how the loop fares meanwhile.
 
-python benchmarks/bench_scale.py [--quick] [--calm]
+python benchmarks/bench_scale.py [--quick] [--restless]
 
-What stalls the loop is mostly Python's collector, whose full rounds look at every object of the process. `--calm`
-lets it make a hundredth of them, as a service with hundreds of runtimes would: `gc.set_threshold(700, 10, 1000)`.
+What would stall the loop most is Python's collector, whose full rounds look at every object of the process. With many
+runtimes open they are made rare (core/calm.py); `--restless` shows what it is like without.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from autopilot_runtime import AsyncRuntime, EventType, ScriptedProvider
+from autopilot_runtime.core.calm import CALM_ENV
 from autopilot_runtime.core.message import Message
 
 COUNT = 50 if "--quick" in sys.argv else 500
@@ -67,11 +69,31 @@ class Pulse:
         self._task.cancel()
 
 
+class Rounds:
+    """The full rounds of the collector, and how long each kept everything else waiting."""
+
+    def __init__(self) -> None:
+        self.taken: list[float] = []
+        self._begun = 0.0
+        gc.callbacks.append(self._told)
+
+    def _told(self, phase: str, info: dict[str, int]) -> None:
+        if info["generation"] == 2 and phase == "start":
+            self._begun = time.perf_counter()
+        elif info["generation"] == 2:
+            self.taken.append(time.perf_counter() - self._begun)
+
+    def take(self) -> str:
+        """What there was of them since the last look."""
+        taken, self.taken = self.taken, []
+        return f"{len(taken)} full collections" + (f", the longest {max(taken) * 1000:.0f} ms" if taken else "")
+
+
 async def think(messages: Sequence[Message]) -> str:
     """What a model says, after the time it takes."""
     await asyncio.sleep(THINKING)
     replies = sum(message.role == "assistant" for message in messages)
-    return DONE if replies == STEPS - 1 else BLOCK
+    return DONE if replies % STEPS == STEPS - 1 else BLOCK
 
 
 def opened(folder: Path, number: int) -> AsyncRuntime:
@@ -122,6 +144,7 @@ async def measure(folder: Path) -> None:
         await asyncio.sleep(THINKING * number / COUNT)  # users do not all begin at once
         return await steps_of(runtimes[number])
 
+    rounds = Rounds()
     taken: list[list[float]] = await asyncio.gather(*(late(number) for number in range(COUNT)))
     whole = time.perf_counter() - begun
     gaps = pulse.take()
@@ -135,6 +158,15 @@ async def measure(folder: Path) -> None:
         f"loop while they run: p99 {gaps[int(len(gaps) * 0.99)] * 1000:.1f} ms, "
         f"longest stall {gaps[-1] * 1000:.1f} ms (asked: <= 10)"
     )
+    print(f"meanwhile: {rounds.take()}")
+    pulse.take()
+    begun = time.perf_counter()
+    await asyncio.gather(*(one.run("Go again") for one in runtimes))
+    gaps = pulse.take()
+    print(
+        f"all in the same instant: {time.perf_counter() - begun:.1f} s (ideal {THINKING * STEPS:.1f} s), "
+        f"p99 {gaps[int(len(gaps) * 0.99)] * 1000:.1f} ms, longest stall {gaps[-1] * 1000:.1f} ms; {rounds.take()}"
+    )
     gc.collect()
     print(f"afterwards: {(resident() - before) / COUNT:.3f} MB each, idle (asked: <= 1)")
     pulse.stop()
@@ -146,8 +178,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "agent.yaml").write_text(json.dumps(AGENT))
-        if "--calm" in sys.argv:
-            gc.set_threshold(700, 10, 1_000)
+        if "--restless" in sys.argv:
+            os.environ[CALM_ENV] = "0"
         asyncio.run(measure(folder))
 
 

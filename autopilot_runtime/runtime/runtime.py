@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ class AsyncRuntime:
         self._over: asyncio.Event | None = None  # set when the run has let go of everything
         self._untold: str | None = None  # a task that the conversation does not hold yet
         self._continued = False  # a suspended run went on with its answer, and resume() has not been asked for it
-        self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._final = when_gone(self, self._kit.terminals)
 
     # ------------------------------------------------------------ runs
@@ -146,7 +144,6 @@ class AsyncRuntime:
     def open_feed(self, since: int | None = None) -> Feed:
         """A feed of events for one reader: after number `since`, or (None) from now on."""
         feed = self._kit.stream.open(since)
-        self._feeds.add(feed)
         if self._closed:
             feed.close()
         return feed
@@ -329,8 +326,7 @@ class AsyncRuntime:
             await self._kit.close()
             self._final()
         finally:
-            for feed in list(self._feeds):
-                feed.close()
+            self._kit.shut_feeds()
 
     async def __aenter__(self) -> AsyncRuntime:
         await self._kit.keeper.open()
