@@ -80,6 +80,7 @@ class AsyncRuntime:
             raise TypeError(f"a task is text, not {type(task).__name__}")
         if not task.strip():
             raise SetupError("The task is empty: say what is to be done.")
+        await turn()
         await self._kit.keeper.open()
         return await self._go(task)
 
@@ -165,7 +166,6 @@ class AsyncRuntime:
             raise RunInProgress("This runtime is at work; wait for its run() to end, or use a second Runtime.")
         self._busy, self._over, self._untold, self._continued = True, asyncio.Event(), task, False
         try:
-            await turn()
             return await self._supervised(task)
         finally:
             self._busy = self._abort = False
