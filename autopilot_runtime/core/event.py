@@ -50,6 +50,37 @@ class EventType(StrEnum):
     COMPACTED = "compacted"  # before, after (tokens), what
     CONFINEMENT = "confinement"  # what, level, network, detail
     HOOK_ERROR = "hook_error"  # hook, event, error
+    # a training run: span is the commit an event is about, parent the commit that one was made from;
+    # each carries epoch, step, commit, and what of metrics, cost, why, source it is about
+    FIT_START = "fit_start"  # run, max_epochs, forecast
+    EPOCH_START = "epoch_start"
+    BATCH_START = "batch_start"  # batch
+    BATCH_END = "batch_end"  # batch
+    LOSS = "loss"  # value
+    BACKWARD = "backward"
+    GRADIENT_READY = "gradient_ready"  # parameter, text
+    STEP_START = "step_start"  # optimizer
+    PROPOSED = "proposed"  # changed
+    STEP_APPLIED = "step_applied"  # changed
+    STEP_REJECTED = "step_rejected"  # error
+    EVAL_START = "eval_start"  # split, items
+    EVAL_ITEM = "eval_item"  # split, item, replicate, cached, ok, error
+    EVAL_END = "eval_end"  # split
+    VALIDATION_END = "validation_end"
+    GATE_PASSED = "gate_passed"  # gate, value, bound
+    GATE_WARNED = "gate_warned"  # gate, value, bound
+    GATE_FAILED = "gate_failed"  # gate, value, bound
+    ACCEPTED = "accepted"
+    DISCARDED = "discarded"
+    ROLLBACK = "rollback"  # to
+    SNAPSHOT = "snapshot"  # tag
+    MERGED = "merged"  # of
+    PLATEAU = "plateau"  # epochs
+    BUDGET_WARNING = "budget_warning"  # what, spent, limit
+    CHECKPOINT_SAVED = "checkpoint_saved"  # path
+    EXCEPTION = "exception"  # error
+    EPOCH_END = "epoch_end"
+    FIT_END = "fit_end"  # status
 
 
 # What a sub-agent does, is refused, asks and costs comes under its own type, with `agent`: who watches over what is

@@ -17,8 +17,11 @@ from autopilot_runtime.core.secret import Redactor
 
 KEPT = 20_000
 Listener = Callable[[Event], None]
-# Text that was masked where it was split into chunks; masking each chunk again would find nothing more.
-_MASKED_AT_SOURCE = frozenset({EventType.STREAM, EventType.THOUGHT})
+# Text that was masked where it was split into chunks: masking each chunk again would find nothing more. And what
+# carries numbers only.
+_NOTHING_TO_MASK = frozenset(
+    {EventType.STREAM, EventType.THOUGHT, EventType.BATCH_START, EventType.BATCH_END, EventType.LOSS}
+)
 
 
 class Stream:
@@ -49,7 +52,7 @@ class Stream:
         """Record one happening. Any thread may call this; listeners see the same order as the numbers."""
         if not RESERVED.isdisjoint(data):
             raise ValueError(f"an event's payload cannot carry {sorted(RESERVED & data.keys())}")
-        if type not in _MASKED_AT_SOURCE:
+        if type not in _NOTHING_TO_MASK:
             data = self.redactor.mask_value(data)
         with self._lock:
             self._seq += 1

@@ -121,7 +121,12 @@ class AgentFile:
     def protected(self) -> tuple[Path, ...]:
         """Files and folders that decide what the agent may do: its own tools must never write them."""
         own = [self.path, *([self.prompt_path] if self.prompt_path else []), *self.skills]
-        return (*own, *(tool.path for tool in self.tools if tool.path))
+        projects = [tool.config["project"].rpartition(".py")[0] for tool in self.tools if "project" in tool.config]
+        return (
+            *own,
+            *(tool.path for tool in self.tools if tool.path),
+            *(Path(f"{one}.py") for one in projects if one),
+        )
 
     def missing_keys(self, environ: Mapping[str, str]) -> list[str]:
         """A line for each variable that holds a key and is not set."""

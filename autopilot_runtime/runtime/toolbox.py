@@ -34,6 +34,9 @@ def fill_registry(
             continue
         try:
             for tool, called in _granted(agent, choice, roster, problems, depth=depth):
+                have = registry.get(tool.name)
+                if have is not None and have.func is tool.func:
+                    continue  # a pack that comes with another one is listed, too
                 registry.register(tool.name, tool)
                 callees[tool.name] = called
         except SetupError as error:

@@ -62,10 +62,7 @@ class Store:
         """All that is written inside is kept, or nothing of it. One inside another is a part of that."""
         with self._lock, self._told():
             if self._depth == 0:
-                wanted = self.durable if durable is None else durable
-                if wanted != self._is_durable:
-                    set_durable(self._link, wanted)
-                    self._is_durable = wanted
+                self._promise(self.durable if durable is None else durable)
                 self._link.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
@@ -78,6 +75,18 @@ class Store:
             self._depth -= 1
             if self._depth == 0:
                 self._commit()
+
+    def write(self, statement: str, values: Sequence[object], *, durable: bool | None = None) -> None:
+        """One statement, kept at once or with the transaction it is made in. Costs a third of one of its own."""
+        with self._lock, self._told():
+            if self._depth == 0:
+                self._promise(self.durable if durable is None else durable)
+            self._link.execute(statement, values)
+
+    def _promise(self, durable: bool) -> None:
+        if durable != self._is_durable:
+            set_durable(self._link, durable)
+            self._is_durable = durable
 
     def _commit(self) -> None:
         try:

@@ -15,7 +15,7 @@ from autopilot_runtime.store.place import Placer
 from autopilot_runtime.store.rules import EVERYTHING, SCRATCH, Rules
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.stage import plan, write
-from autopilot_runtime.store.tree import State, difference
+from autopilot_runtime.store.tree import Contents, State, difference
 
 Wanted = Mapping[bytes, State | None]
 
@@ -34,7 +34,7 @@ def restore_tree(
     return sorted(changes)
 
 
-def restore(store: Store, root: str | os.PathLike[str], wanted: Wanted, *, durable: bool = True) -> list[bytes]:
+def restore(store: Contents, root: str | os.PathLike[str], wanted: Wanted, *, durable: bool = True) -> list[bytes]:
     """Make each path what is wanted (None: gone). Gives the folders that stay because others' files are in them.
 
     Everything that is needed is read, checked and written aside before anything is touched: a damaged content or a
