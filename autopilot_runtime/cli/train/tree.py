@@ -9,7 +9,8 @@ import typer
 from autopilot_runtime.cli.train import given
 from autopilot_runtime.cli.train.look import looking
 from autopilot_runtime.cli.train.say import say
-from autopilot_runtime.training.tree import Forest, Tree
+from autopilot_runtime.training.forest import Forest
+from autopilot_runtime.training.tree import Tree
 
 app = typer.Typer(invoke_without_command=True, help="What came from what: candidates and experiments.")
 
