@@ -43,6 +43,7 @@ _HOME = {
     "merge": "ComponentMerger",
     "experiment": "Experiment",
     "record": "Record Commit EvalKey Evaluation EpochRow ExperimentRow",
+    "recordsalvage": "salvage",
     "contextlog": "ContextLog ContextEntry",
     "tree": "Tree",
     "forest": "Forest",
