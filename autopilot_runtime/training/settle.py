@@ -149,6 +149,8 @@ def _row(
             "errors": measured.errors,
             "why": candidate.why,
             "noise": fit.noise,
+            "monitor": fit.trainer.monitor,
+            "directions": directions(fit.module.metrics()),
             "began": began,  # an epoch of several steps has states between it and the candidate
         },
     )
