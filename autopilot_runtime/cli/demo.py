@@ -1,4 +1,4 @@
-"""`autopilot demo`: an agent at work, then a training. The model is recorded, all else is real. No key, no network."""
+"""`autopilot demo`: an agent at work, then a training. The model is recorded, all else real. No key, no network."""
 
 from __future__ import annotations
 

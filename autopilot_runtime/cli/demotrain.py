@@ -127,7 +127,8 @@ def _conclude(screen: Screen, epochs: Epochs, *, seconds: float) -> None:
     screen.line(f"val steps {epochs.first:,.0f} -> {epochs.kept:,.0f} = {screen.paint(times, 'bold')}, {took}")
     if epochs.tempting is not None:
         change, worse = epochs.tempting
-        screen.line(f"Training alone would have kept {change} at once, and made the other queries {worse:.1f}x dearer.")
+        harm = f"made the other queries {worse:.1f}x dearer"
+        screen.line(f"Training alone would have kept {change} at once, and {harm}.")
     screen.line()
 
 

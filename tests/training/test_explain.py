@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from autopilot_runtime.store.objects import Store
-from autopilot_runtime.training.explain import explain, flips
 from autopilot_runtime.training.experiment import Experiment
+from autopilot_runtime.training.explain import explain, flips
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.metric import MeanMetric
 from autopilot_runtime.training.parameter import Parameter, TextParameter
