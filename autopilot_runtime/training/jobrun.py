@@ -10,6 +10,7 @@ import pickle
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Awaitable
 from dataclasses import replace
@@ -112,7 +113,7 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 def _worktree(files: str | bytes, scratch: str) -> str:
-    folder = f"{scratch}/worktree"
+    folder = f"{tempfile.mkdtemp(dir=scratch)}/worktree"
     if isinstance(files, bytes):
         jobfolder.unpack_folder(files, folder)
     else:

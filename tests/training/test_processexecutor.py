@@ -227,9 +227,11 @@ def test_nothing_stays_when_this_process_is_killed(tmp_path: Path, fresh: bool) 
     (tmp_path / "script.py").write_text(KILLED.format(fresh=fresh, nap=nap))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     with subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=env) as process:
-        wait_for(f"sleep {nap}", work.PATIENCE)
-        assert list(temporary.iterdir())
-        process.kill()
+        try:
+            wait_for(f"sleep {nap}", work.PATIENCE)
+            assert list(temporary.iterdir())
+        finally:
+            process.kill()
     wait_until(lambda: not is_running(f"sleep {nap}"), "what the job started still runs")
     wait_until(lambda: not list(temporary.iterdir()), "a folder stays")
 
