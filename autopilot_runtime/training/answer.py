@@ -17,7 +17,7 @@ _FENCED = re.compile(r"^(`{3,}|~{3,})[ \t]*(?:json\w*)?[ \t]*\n(.*?)^\1[`~]*[ \t
 _TRIES = 50  # places where a document might begin: an answer full of braces is not searched for ever
 _NUMBER = r"(-?\d+(?:\.\d+)?)"
 _SCORE = re.compile(rf"\b(?:score|rating|grade)\b[^\d\n-]{{0,20}}{_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)?", re.IGNORECASE)
-_OF = re.compile(rf"(?<![\w./]){_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)(?!\w)")
+_OF = re.compile(rf"(?<![\w./]){_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)(?![\w/])")
 _BARE = re.compile(rf"\s*{_NUMBER}\s*(%|/\s*\d+(?:\.\d+)?)?\s*\Z")
 _PASSED = re.compile(
     r"\b(?:verdict|result|passed)\b\W{0,6}(pass(?:ed)?|fail(?:ed)?|yes|no|true|false)\b", re.IGNORECASE
@@ -103,18 +103,25 @@ def _scaled(number: float, unit: str) -> float:
 
 
 def _mapped(answer: Mapping[str, Any], item: str) -> Verdict:
-    score = next((answer[key] for key in _SCORES if answer.get(key) is not None), None)
-    if isinstance(score, str):
-        score = _read(score, item).score
-    passed = next((answer[key] for key in _PASSES if answer.get(key) is not None), None)
-    if isinstance(passed, str):
-        passed = passed.strip().lower() in _YES
     text = "\n".join(filter(None, (_text(answer.get(key)) for key in _WORDS)))
     place = {key: str(answer.get(key) or "") for key in ("attribution", "severity")}
     issues = [_issue(one, item) for one in answer.get("issues") or ()]
     found = gathered([*issues, *([TextGradient(text, items=_named(item), **place)] if text else [])])
-    value = None if score is None or isinstance(score, bool) else float(score)
-    return _checked(Verdict(value, None if passed is None else bool(passed), found, text))
+    return _checked(Verdict(_score_in(answer), _passed_in(answer), found, text))
+
+
+def _score_in(answer: Mapping[str, Any]) -> float | None:
+    score = next((answer[key] for key in _SCORES if answer.get(key) is not None), None)
+    if isinstance(score, str):
+        return _read(score, "").score
+    return None if score is None or isinstance(score, bool) else float(score)
+
+
+def _passed_in(answer: Mapping[str, Any]) -> bool | None:
+    passed = next((answer[key] for key in _PASSES if answer.get(key) is not None), None)
+    if isinstance(passed, str):
+        return passed.strip().lower() in _YES
+    return None if passed is None else bool(passed)
 
 
 def _issue(one: Any, item: str) -> Gradient:

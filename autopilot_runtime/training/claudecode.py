@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import copy
 import os
 import shutil
-import signal
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from autopilot_runtime.core.errors import AutopilotError, SetupError
+from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, Usage
 from autopilot_runtime.shell.environ import child_environment
+from autopilot_runtime.shell.program import ProgramResult, run_program
 from autopilot_runtime.training.answer import json_in
 
 # What it needs to reach its model. All other secrets of the host stay with the host.
@@ -27,7 +27,6 @@ _ITS_OWN = (
     "CLAUDE_CONFIG_DIR",
 )
 _MAX_BYTES = 16 << 20
-_GRACE = 3.0  # seconds between asking it to end and ending it
 
 
 class ClaudeCodeAgent:
@@ -44,7 +43,7 @@ class ClaudeCodeAgent:
         work_dir: str | os.PathLike[str] | None = None,
         tools: Iterable[str] = ("Read", "Edit", "Write", "Glob", "Grep"),
         permission_mode: str = "acceptEdits",
-        timeout: float | None = 1_800.0,
+        timeout: float = 1_800.0,
         max_turns: int | None = None,
         max_budget_usd: float | None = None,
         env: Iterable[str] = (),
@@ -73,34 +72,23 @@ class ClaudeCodeAgent:
         if found is None:
             raise SetupError(
                 f"ClaudeCodeAgent needs the executable {self.executable!r}, and it is not on the PATH. Install it "
-                "(npm install -g @anthropic-ai/claude-code), pass executable=<path>, or use RuntimeAgent('optimizer')."  # noqa: E501
+                "(npm install -g @anthropic-ai/claude-code), pass executable=<path>, or use RuntimeAgent('proposer')"
             )
         return found
 
     async def run(self, task: str) -> RunResult:
-        """Work on `task` to its end. It always gives a result; only a missing executable is raised."""
+        """Work on `task` to its end. It always gives a result; only what cannot be started is raised."""
         argv = [self.ready(), *self._options()]
-        folder = self._work_dir or Path.cwd()
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=folder,
+        done = await run_program(
+            argv,
+            cwd=str(self._work_dir or Path.cwd()),
             env=child_environment(os.environ, allow=(*_ITS_OWN, *self._env)),
-            start_new_session=os.name == "posix",
+            marker=new_id("claude"),
+            timeout=self.timeout,
+            stdin=task,
+            max_bytes=_MAX_BYTES,
         )
-        limit = asyncio.timeout(self.timeout)
-        try:
-            async with limit:
-                out, err = await _talk(process, task)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return RunResult("failed", error=AutopilotError(f"Claude Code did not end within {self.timeout:g} s"))
-        finally:
-            await _end(process)
-        result = _result(out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), process.returncode)
+        result = _result(done, self.timeout)
         self._counts.usage += result.usage
         return result
 
@@ -117,70 +105,34 @@ class ClaudeCodeAgent:
         return [*options, *self.arguments]
 
 
-async def _talk(process: asyncio.subprocess.Process, task: str) -> tuple[bytes, bytes]:
-    """Give it the task, and read all it says; more than it may say is read and dropped."""
-    assert process.stdin and process.stdout and process.stderr
-    out, err = bytearray(), bytearray()
-    readers = [asyncio.ensure_future(_read(*one)) for one in ((process.stdout, out), (process.stderr, err))]
-    try:
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # it ended without reading: its exit says why
-            process.stdin.write(task.encode("utf-8", "replace"))
-            await process.stdin.drain()
-        process.stdin.close()
-        await process.wait()
-        await asyncio.wait(readers, timeout=_GRACE)  # a program it left behind may hold the pipe open for ever
-        return bytes(out), bytes(err)
-    finally:
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-
-
-async def _read(stream: asyncio.StreamReader, kept: bytearray) -> None:
-    while chunk := await stream.read(65_536):
-        kept += chunk[: max(0, _MAX_BYTES - len(kept))]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End it with all that it started."""
-    _signal(process, signal.SIGTERM)
-    if process.returncode is None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _GRACE)
-    if os.name == "posix":
-        _signal(process, signal.SIGKILL)
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-def _signal(process: asyncio.subprocess.Process, number: int) -> None:
-    # Its group is its own (start_new_session), and may hold programs that outlived it.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if os.name == "posix":
-            os.killpg(process.pid, number)
-        elif process.returncode is None:
-            process.terminate()
-
-
-def _result(out: str, err: str, code: int | None) -> RunResult:
-    found = json_in(out, dict)
-    said: Mapping[str, Any] = found if isinstance(found, dict) else {}
+def _result(done: ProgramResult, seconds: float) -> RunResult:
+    if done.timed_out:
+        return RunResult("failed", error=AutopilotError(f"Claude Code did not end within {seconds:g} s"))
+    said: Mapping[str, Any] = json_in(done.out, dict) or {}
+    text, turns, subtype = said.get("result"), said.get("num_turns"), str(said.get("subtype") or "")
     usage = _usage(said)
-    text = said.get("result")
-    summary = text if isinstance(text, str) else None
-    steps = said.get("num_turns")
-    steps = steps if isinstance(steps, int) else 0
-    subtype = str(said.get("subtype") or "")
-    if code == 0 and said and not said.get("is_error") and subtype in ("", "success"):
-        return RunResult("completed", summary or "", steps=steps, usage=usage, cost_usd=usage.cost_usd)
-    why = summary or err.strip()[-2_000:] or (out.strip()[-2_000:] if not said else subtype) or "it said nothing"
-    error = AutopilotError(f"Claude Code ended with exit code {code}{f' ({subtype})' if subtype else ''}: {why}")
+    result = RunResult(
+        "completed",
+        text if isinstance(text, str) else "",
+        steps=turns if isinstance(turns, int) else 0,
+        usage=usage,
+        cost_usd=usage.cost_usd,
+    )
+    if done.code == 0 and _succeeded(said):
+        return result
+    kind = f" ({subtype})" if subtype else ""
+    error = AutopilotError(f"Claude Code ended with exit code {done.code}{kind}: {_why(result, done, subtype)}")
     status: Any = "max_steps" if subtype == "error_max_turns" else "budget" if "budget" in subtype else "failed"
-    return RunResult(status, summary, steps=steps, usage=usage, cost_usd=usage.cost_usd, error=error)
+    return replace(result, status=status, summary=result.summary or None, error=error)
+
+
+def _succeeded(said: Mapping[str, Any]) -> bool:
+    return bool(said) and not said.get("is_error") and said.get("subtype") in (None, "", "success")
+
+
+def _why(result: RunResult, done: ProgramResult, subtype: str) -> str:
+    words = (result.summary, done.err.strip(), subtype or done.out.strip())
+    return next((one[-2_000:] for one in words if one), "it said nothing")
 
 
 def _usage(said: Mapping[str, Any]) -> Usage:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.core.protocols import NOTHING_USED, Usage
 from autopilot_runtime.training.answer import json_in
 from autopilot_runtime.training.asking import answer_of, ask, name_of
@@ -87,7 +88,9 @@ class AgentCollator:
             return collated(self.fallback, parts)
         try:
             causes = self._asked(texts)
-        except EvaluationFailed as error:
+        except SetupError:
+            raise
+        except Exception as error:
             log.warning("feedback is put together without %s: %s", name_of(self.agent), error)
             return collated(self.fallback, parts)
         return gathered([*causes, *(part for part in parts if not isinstance(part, TextGradient))])
@@ -103,17 +106,21 @@ class AgentCollator:
         listed = json_in(answer, list) if isinstance(answer, str) else answer
         if not isinstance(listed, list) or not listed:
             raise EvaluationFailed("its answer is no JSON list of causes")
-        causes: list[Gradient] = []
-        told: set[int] = set()
-        for entry in listed:
-            if not isinstance(entry, dict) or not str(entry.get("text") or "").strip():
-                raise EvaluationFailed("an entry of its answer has no text")
-            about = [at for at in entry.get("of") or () if isinstance(at, int) and 1 <= at <= len(texts)]
-            told.update(about)
-            causes.append(_cause(entry, [texts[at - 1] for at in about]))
-        # Whatever it did not put under a cause must not be lost.
-        causes += [part for at, part in enumerate(texts, 1) if at not in told]
-        return sorted(causes, key=gravity)
+        return _sorted_by(listed, texts)
+
+
+def _sorted_by(listed: Sequence[Any], texts: Sequence[TextGradient]) -> list[Gradient]:
+    """The causes of an answer. Whatever it did not put under one is kept as it was."""
+    causes: list[Gradient] = []
+    told: set[int] = set()
+    for entry in listed:
+        if not isinstance(entry, dict) or not str(entry.get("text") or "").strip():
+            raise EvaluationFailed("an entry of its answer has no text")
+        about = [at for at in entry.get("of") or () if isinstance(at, int) and 1 <= at <= len(texts)]
+        told.update(about)
+        causes.append(_cause(entry, [texts[at - 1] for at in about]))
+    causes += [part for at, part in enumerate(texts, 1) if at not in told]
+    return sorted(causes, key=gravity)
 
 
 def _cause(entry: dict[str, Any], about: Sequence[TextGradient]) -> TextGradient:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import VERDICTS, Case, Decision
 from autopilot_runtime.training.measure import directions
-from autopilot_runtime.training.phase import failed, measure
+from autopilot_runtime.training.phase import ONE_ITEM, failed, measure
 from autopilot_runtime.training.record import Commit
 
 
@@ -29,6 +30,8 @@ def decide(fit: Fit, candidate: Commit, measured: Measured) -> Decision:
     decision = Decision("accept", "no policy forbids it") if policy is None else as_decision(policy.judge(case))
     if decision.accepted and fit.trainer.acceptor is not None and fit.parent is not None:
         return _compared(fit, candidate, decision)
+    if decision.accepted and fit.trains and fit.parent is not None and candidate.id == fit.parent.id:
+        return replace(decision, reason=f"nothing was changed; {decision.reason}")
     return decision
 
 
@@ -54,8 +57,7 @@ def _compared(fit: Fit, candidate: Commit, decision: Decision) -> Decision:
         return new, old
 
     new, old = more(1)
-    noise = fit.noise.get(fit.trainer.monitor, 0.0)
-    judged = fit.trainer.acceptor.judge(new, old, more=more, noise=noise)
+    judged = fit.trainer.acceptor.judge(new, old, more=more, noise=fit.noise.get(ONE_ITEM, 0.0))
     gates = [*decision.gates, judged]
     return Decision("accept" if judged.passed else "discard", judged.reason, gates)
 

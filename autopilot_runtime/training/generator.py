@@ -119,7 +119,7 @@ class GeneratorAgent:
         for name in fields:
             if name not in known:
                 raise ValueError(f"there is no field {name!r}.{meant(name, known - _OURS)}")
-        hints = get_type_hints(self.type)
+        hints = _hints(self.type)
         for name, value in fields.items():
             wanted = hints.get(name)
             if isinstance(wanted, type) and not _fits(value, wanted):
@@ -138,12 +138,20 @@ class GeneratorAgent:
         return "\n\n".join([*parts, "Answer with one JSON list of these objects and nothing else."])
 
     def _form(self) -> str:
-        hints = get_type_hints(self.type)
+        hints = _hints(self.type)
         fields = [f for f in dataclasses.fields(self.type) if f.init and f.name not in _OURS]
         if not fields:
             return "Each is a JSON object."
-        named = (f'"{f.name}" ({getattr(hints[f.name], "__name__", hints[f.name])})' for f in fields)
+        kinds = {f.name: hints.get(f.name, f.type) for f in fields}
+        named = (f'"{name}" ({getattr(kind, "__name__", kind)})' for name, kind in kinds.items())
         return f"Each is a JSON object with {', '.join(named)}."
+
+
+def _hints(type: type[Datum]) -> dict[str, Any]:
+    try:
+        return get_type_hints(type, None, {"Context": object})  # of the graph, and never generated
+    except (NameError, TypeError):
+        return {}  # names that only a type checker knows: what is made of the fields decides
 
 
 def _fits(value: Any, wanted: type) -> bool:
@@ -157,4 +165,12 @@ def _sameness(item: Any) -> str:
     if not isinstance(item, Datum):
         return item_digest(item)
     content = {key: value for key, value in item.to_dict().items() if key != "id"}
-    return digest_of(" ".join(json.dumps(content, sort_keys=True, default=repr).casefold().split()))
+    return digest_of(_squeezed(json.loads(json.dumps(content, default=repr))))
+
+
+def _squeezed(value: Any) -> Any:
+    if isinstance(value, str):
+        return " ".join(value.casefold().split())
+    if isinstance(value, dict):
+        return {key: _squeezed(one) for key, one in value.items()}
+    return [_squeezed(one) for one in value] if isinstance(value, list) else value

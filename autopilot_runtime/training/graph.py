@@ -95,12 +95,13 @@ def attach(result: Any, ctx: Context) -> Any:
 def origin(value: Any) -> Context | None:
     """Where a value came from; None when nobody knows."""
     if isinstance(value, Datum) and value.grad_fn is not None:
-        return value.grad_fn
+        found: Context = value.grad_fn
+        return found
     if value is not None and value is tape.result:
         return tape.context
     if isinstance(value, (list, tuple, Batch)):
-        found = [ctx for ctx in map(origin, value) if ctx is not None]
-        return Context("items", found, lambda _, gradient: gradient, plain=True) if found else None
+        parts = [ctx for ctx in map(origin, value) if ctx is not None]
+        return Context("items", parts, lambda _, gradient: gradient, plain=True) if parts else None
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from autopilot_runtime.core.bridge import bridge
@@ -14,7 +15,7 @@ from autopilot_runtime.training.answerlog import AnswerLog
 from autopilot_runtime.training.asking import answer_of, asked, gathered_in_order, name_of
 from autopilot_runtime.training.datum import EvalDatum, digest_of, item_digest
 from autopilot_runtime.training.fault import EvaluationFailed
-from autopilot_runtime.training.gradient import TextGradient, parts_of
+from autopilot_runtime.training.gradient import Gradient, TextGradient, parts_of
 from autopilot_runtime.training.showing import fenced, shown_item
 
 _PASS = 0.7
@@ -53,20 +54,20 @@ class JudgeAgent:
         """The verdict on one result."""
         return bridge().call(self.judged(output, target))
 
-    def judge_all(self, results: Iterable[Any], targets: Iterable[Any] | None = None) -> list[EvalDatum]:
-        """The verdicts on several results, in order. One that cannot be had is an `EvalDatum` with an error."""
+    def judge_all(self, results: Iterable[Any], targets: Iterable[Any] | None = None) -> list[Judgement]:
+        """The verdicts on several results, in order. One that cannot be had is a `Judgement` with an error."""
         outputs = list(results)
         wanted: list[Any] = [None] * len(outputs) if targets is None else list(targets)
         work = [self._evaluated(one, target) for one, target in zip(outputs, wanted, strict=True)]
-        done: list[EvalDatum] = bridge().call(gathered_in_order([*work], at_once=self.at_once))
+        done: list[Judgement] = bridge().call(gathered_in_order([*work], at_once=self.at_once))
         return done
 
-    async def _evaluated(self, output: Any, target: Any) -> EvalDatum:
+    async def _evaluated(self, output: Any, target: Any) -> Judgement:
         item = str(getattr(target, "id", "") or getattr(output, "id", ""))
         try:
             return evaluated(await self.judged(output, target), item=item)
         except EvaluationFailed as error:
-            return EvalDatum(id=item, success=False, error_message=str(error))
+            return Judgement(id=item, success=False, error_message=str(error))
 
     async def judged(self, output: Any, target: Any = None) -> Verdict:
         """The verdict on one result, for async code."""
@@ -106,8 +107,17 @@ class JudgeAgent:
         raise EvaluationFailed(f"no verdict after {tries}: {fault}") from fault
 
 
-def evaluated(verdict: Verdict, *, item: str = "", best: float = 1.0) -> EvalDatum:
+@dataclass
+class Judgement(EvalDatum):
+    """What a judge said of one result. `found` is what is to be mended, each with its place."""
+
+    found: tuple[Gradient, ...] = ()
+
+
+def evaluated(verdict: Verdict, *, item: str = "", best: float = 1.0) -> Judgement:
     """A verdict as an evaluation. With a score, the metrics hold it, and the loss: what lacks to the best.
+
+    The reasons for the best verdict are praise: nothing is to be mended.
 
     A judge that does not say whether it passed means so from seven tenths of the best score on.
     """
@@ -115,7 +125,9 @@ def evaluated(verdict: Verdict, *, item: str = "", best: float = 1.0) -> EvalDat
     metrics = {} if score is None else {"score": score, "loss": best - score}
     if passed is None:
         passed = not verdict.text if score is None else score >= _PASS * best
-    return EvalDatum(id=item, metrics=metrics, success=passed, feedback=verdict.text)
+    perfect = bool(verdict.passed) if score is None else score >= best
+    found = () if verdict.gradient is None or perfect else parts_of(verdict.gradient)
+    return Judgement(id=item, metrics=metrics, success=passed, feedback=verdict.text, found=found)
 
 
 def _content(value: Any) -> Any:

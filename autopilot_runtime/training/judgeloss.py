@@ -16,8 +16,8 @@ from autopilot_runtime.training.collate import Collating, ConcatCollator, collat
 from autopilot_runtime.training.datum import Batch, EvalDatum
 from autopilot_runtime.training.fault import EvaluationFailed, TrainingError
 from autopilot_runtime.training.gradient import Gradient, gathered, parts_of
-from autopilot_runtime.training.graph import origin, reached
-from autopilot_runtime.training.judge import JudgeAgent, evaluated
+from autopilot_runtime.training.graph import origin, reached, tape
+from autopilot_runtime.training.judge import JudgeAgent, Judgement, evaluated
 from autopilot_runtime.training.loss import Loss, _Pending, scores_of
 from autopilot_runtime.training.parameter import Parameter
 
@@ -43,6 +43,7 @@ class JudgeLoss(Loss):
     async or not, or an agent. It may answer with a score, true or false, a text, a mapping (score, passed, feedback,
     attribution, severity, issues), an `EvalDatum`, feedback, or a tuple of these. What it finds in a result that is
     an `EvalDatum` is noted there, too: metrics `score` and `loss`, `feedback`, and `error_message` when it failed.
+    A result it cannot judge gives no feedback; where a state is measured, `EvaluationFailed` is raised.
     """
 
     def __init__(
@@ -62,16 +63,19 @@ class JudgeLoss(Loss):
         self.timeout, self.retries, self.best = timeout, retries, best
         self._call, self._arity, waits = _calling(judge)
         self.at_once = at_once or (4 if waits else 1)  # what is not async may not be safe to call side by side
-        self._cases: list[_Case] = []
         self._failed_in_a_row = 0
 
     def forward(self, data: Any, targets: Any = None) -> Any:
         """The verdicts as evaluations: one for each result, or a single one for a single result."""
-        several, self._cases = _cases(data, targets)
-        bridge().call(gathered_in_order([self._judged(case) for case in self._cases], at_once=self.at_once))
-        for case in self._cases:
+        several, cases = _cases(data, targets)
+        bridge().call(gathered_in_order([self._judged(case) for case in cases], at_once=self.at_once))
+        for case in cases:
             self._count(case)
-        found = [self._noted(case) for case in self._cases]
+        broken = next((case.error for case in cases if case.verdict is None), "")
+        if broken and not tape.recording:
+            # While it is measured: a figure without the items that could not be judged would be another figure.
+            raise EvaluationFailed(f"not judged: {broken}")
+        found = [self._told(case) for case in cases]
         return found if several else found[0]
 
     async def _judged(self, case: _Case) -> None:
@@ -95,9 +99,10 @@ class JudgeLoss(Loss):
         if self._failed_in_a_row >= _GIVE_UP:
             raise EvaluationFailed(f"{self._failed_in_a_row} results in a row could not be judged: {case.error}")
 
-    def _noted(self, case: _Case) -> EvalDatum:
+    def _told(self, case: _Case) -> Judgement:
+        """What the judge said, noted on the result, too, where that can hold it."""
         if case.verdict is None:
-            found = EvalDatum(id=case.item, success=False, error_message=f"not judged: {case.error}")
+            found = Judgement(id=case.item, success=False, error_message=f"not judged: {case.error}")
         else:
             found = evaluated(case.verdict, item=case.item, best=self.best)
         result = case.result
@@ -109,17 +114,14 @@ class JudgeLoss(Loss):
                 result.success = case.verdict.passed
         return found
 
-    def _note(self, data: Any, result: Any) -> None:
+    def note(self, data: Any, result: Any) -> None:
+        """Take in what the judge said of some results, each for what that result came from."""
         self._scores += scores_of(result)
-        for case in self._cases:
-            verdict = case.verdict
-            if verdict is not None and verdict.gradient is not None and not self._perfect(verdict):
-                self._pending.append(_Pending(origin(case.result) or origin(data), verdict.gradient))
-        self._cases = []
-
-    def _perfect(self, verdict: Verdict) -> bool:
-        """The reasons for the best verdict are praise: nothing to change."""
-        return bool(verdict.passed) if verdict.score is None else verdict.score >= self.best
+        several = isinstance(result, list)
+        for one, judged in zip(list(data) if several else [data], result if several else [result], strict=True):
+            found = gathered(judged.found)
+            if found is not None:
+                self._pending.append(_Pending(origin(one) or origin(data), found))
 
     def backward(self) -> None:
         """Send what was found to the parameters that had a part in it, put together for each of them."""

@@ -6,10 +6,11 @@ import dataclasses
 import importlib
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 _PLAIN = frozenset({bool, int, str})
+_kept: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 _seen: dict[str, type] = {}  # classes of this process: one that was made in a function cannot be imported
 
 
@@ -60,10 +61,12 @@ def _packed_data(value: Any, depth: int) -> Any:
     return {"$": "data", "t": name, "v": {key: pack(getattr(value, key), depth + 1) for key in names}}
 
 
-@cache
 def _names(kind: type) -> tuple[str, ...]:
     """The fields of a dataclass that are kept."""
-    return tuple(field.name for field in dataclasses.fields(kind) if field.name != "grad_fn")
+    found = _kept.get(kind)
+    if found is None:
+        found = _kept[kind] = tuple(field.name for field in dataclasses.fields(kind) if field.name != "grad_fn")
+    return found
 
 
 def unpack(plain: Any) -> Any:

@@ -36,7 +36,7 @@ class _OneFile:
 
     def __init__(self, parameter: Parameter, name: str) -> None:
         self.parameter = parameter
-        self.how = _kind(parameter)
+        self.how = kind_of(parameter)
         self.name = f"{name}{'.json' if self.how == 'json' else '.md' if self.how == 'text' else '.txt'}"
 
     def lay_out(self) -> dict[str, bytes]:
@@ -55,8 +55,9 @@ class _OneFile:
             raise ParameterRefused(f"{self.name} is gone. A parameter cannot be deleted: write it again.")
         if raw == before:
             return None
-        if self.how == "state":
-            return raw
+        return raw if self.how == "state" else self._meant(raw, before)
+
+    def _meant(self, raw: bytes, before: bytes) -> Any:
         try:
             text = raw.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
@@ -213,7 +214,8 @@ def _safe_below(name: str, below: tuple[str, ...]) -> bool:
     return bool(below) and name.startswith(below) and ".." not in Path(name).parts
 
 
-def _kind(parameter: Parameter) -> str:
+def kind_of(parameter: Parameter) -> str:
+    """How its value is written down: `json`, `number`, `text`, or `state` for one that says so itself."""
     if isinstance(parameter, JSONParameter):
         return "json"
     if isinstance(parameter, ScalarParameter):

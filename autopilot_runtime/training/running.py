@@ -84,7 +84,7 @@ def run_packed(packed: bytes, step: str, batch: Any, index: int, *, worktree: st
         reached = plain_reach(source)
         if reached is None:
             raise TrainingError(
-                f"{type(module).__name__} translates feedback on its way (a backward(), a hook or an Operator), which "
+                f"{type(module).__name__} translates feedback on its way (backward(), a hook, an Operator), which "
                 "only works where its results are made: train it with a LocalExecutor, or without an executor"
             )
         ran.reach = [name for name, one in parameters if any(one is other for other in reached)]

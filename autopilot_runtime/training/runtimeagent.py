@@ -16,7 +16,7 @@ from autopilot_runtime.core.protocols import NOTHING_USED, Provider, RunResult, 
 class RuntimeAgent:
     """An agent file as an `Agent`: every task is a run in a conversation of its own.
 
-    `agent` is a path, the name of a shipped agent (`optimizer`, `judge`) or an `AgentFile`. `provider` is a model, or
+    `agent` is a path, the name of a shipped agent (`proposer`, `judge`) or an `AgentFile`. `provider` is a model, or
     a function that gives one for each run. `overrides` are values by dotted key, as `AgentFile.load` takes them.
     `on_event` is called with every event of every run. Nobody is there to be asked: what the agent file leaves to a
     person is decided by `permission_mode`.
@@ -24,7 +24,7 @@ class RuntimeAgent:
 
     def __init__(
         self,
-        agent: str | os.PathLike[str] | Any = "optimizer",
+        agent: str | os.PathLike[str] | Any = "proposer",
         *,
         work_dir: str | os.PathLike[str] | None = None,
         provider: Provider | Callable[[], Provider] | None = None,

@@ -19,9 +19,17 @@ from autopilot_runtime.training.steps import Steps
 
 
 def open_fit(
-    trainer: Any, module: Any, train: Any, val: Any, datamodule: Any, max_epochs: int, ckpt_path: Any
+    trainer: Any,
+    module: Any,
+    train: Any,
+    val: Any,
+    datamodule: Any,
+    max_epochs: int,
+    ckpt_path: Any,
+    *,
+    bare: bool = False,
 ) -> Fit:
-    """Everything that a fit needs, not begun yet."""
+    """Everything that a fit needs, not begun yet. `bare`: without optimizers, somebody else makes the changes."""
     call = Dispatch(trainer, module, trainer.callbacks)
     prepare(module, datamodule, "fit")
     call("setup", "fit")
@@ -30,7 +38,7 @@ def open_fit(
         raise TrainingError(
             "fit needs data: fit(module, train_dataloaders=...) or a datamodule with train_dataloader()"
         )
-    optimizers, schedulers = configured(module)
+    optimizers, schedulers = ([], []) if bare else configured(module)
     losses = _listed(module.configure_losses() if hasattr(module, "configure_losses") else module.losses())
     for loss in losses:
         loss.bind(module.parameters())
@@ -43,21 +51,7 @@ def open_fit(
     environment = trainer.environment
     if environment is None and any(isinstance(one, PathParameter) for _, one in parameters):
         environment = IsolatedEnvironment()
-
-    def files(commit: str) -> str | None:
-        """A folder with the files of a commit, for evaluations that run elsewhere."""
-        return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
-
-    steps = Steps(
-        record,
-        parameters,
-        version=version,
-        budget=trainer.budget,
-        executor=trainer.executor,
-        retries=trainer.retries,
-        timeout_s=trainer.timeout_s,
-        files=files,
-    )
+    steps = _steps(trainer, record, parameters, version=version, environment=environment)
     return Fit(
         trainer,
         module,
@@ -78,6 +72,23 @@ def open_fit(
         max_epochs=max_epochs,
         ckpt=ckpt_path,
         experiment=experiment,
+    )
+
+
+def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, environment: Any) -> Steps:
+    def files(commit: str) -> str | None:
+        """A folder with the files of a commit, for evaluations that run elsewhere."""
+        return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
+
+    return Steps(
+        record,
+        parameters,
+        version=version,
+        budget=trainer.budget,
+        executor=trainer.executor,
+        retries=trainer.retries,
+        timeout_s=trainer.timeout_s,
+        files=files,
     )
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopilot_runtime.training import ConcatDataset, Datum, EvalDatum, IterableDataset, ListDataset, Row
@@ -163,6 +163,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.dictionaries(st.text().filter(lambda name: name not in ("id", "metadata")), json_values), max_size=5)
 )
