@@ -9,6 +9,7 @@ import math
 import os
 import queue
 import signal
+import socket
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from autopilot_runtime.training.jobscript import refuse_while_loading
 from autopilot_runtime.training.jobworker import JobWorker
 
 _FOLDERS = 8  # that are kept in the cluster for the next jobs
+_KNOCKING = 5.0  # seconds in which a cluster has to answer
 _PATIENCE = 30.0  # seconds in which stopped jobs are cleaned up
 
 
@@ -223,6 +225,7 @@ def _connect(address: str | None, processors: int | None, init: dict[str, Any]) 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if where == "local":
         options |= {"include_dashboard": False, "num_cpus": processors, "_node_ip_address": "127.0.0.1"}
+    _knock(where)
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=where, **(options | init))
@@ -233,3 +236,17 @@ def _connect(address: str | None, processors: int | None, init: dict[str, Any]) 
         if threading.current_thread() is threading.main_thread() and before is not None:
             signal.signal(signal.SIGTERM, before)
     return ray, True
+
+
+def _knock(where: str) -> None:
+    """Refuse an address where nobody listens: Ray would go on trying for minutes, and then end the program."""
+    host, _, port = where.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCKING).close()
+    except OSError as error:
+        raise SetupError(
+            f"RayExecutor(address={where!r}): there is no Ray cluster ({error}). `ray start --head` begins one and "
+            "says its address."
+        ) from error
