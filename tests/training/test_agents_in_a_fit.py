@@ -152,7 +152,6 @@ def test_a_state_that_the_judge_could_not_judge_is_discarded_for_that_reason(pro
     )
     assert result.history[-1].verdict == "discard"
     assert "the judge is down" in result.history[-1].reason
-    assert "score" not in result.history[-1].metrics
 
 
 class Killed(Exception):
