@@ -38,6 +38,7 @@ _HOME = {
     "gate": "Gate MinGate MaxGate RangeGate CustomGate MonotonicGate BudgetGate Decision Judged Case",
     "selector": "Candidate Selector BestSelector ParetoSelector TopKSelector TreeSelector",
     "acceptor": "Acceptor StrictAcceptor PairedAcceptor WilcoxonAcceptor",
+    "stepcheck": "StepCheck",
     "stopper": "Stopper PlateauStopper BudgetStopper TargetStopper",
     "merge": "ComponentMerger",
     "experiment": "Experiment",

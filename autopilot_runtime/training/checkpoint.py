@@ -59,7 +59,7 @@ class JSONCheckpointIO:
         body = rest.removesuffix(b"}\n").removesuffix(b"\n")
         try:
             about = json.loads(head.removesuffix(b', "state":') + b"}")
-            known = about["format"] == FORMAT
+            known = about["format"] == FORMAT and int(about["version"]) > 0
             version, digest = int(about["version"]), about["sha256"]
         except (ValueError, LookupError, TypeError):
             known, version, digest = False, 0, ""

@@ -8,7 +8,7 @@ from typing import Any
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import VERDICTS, Case, Decision
 from autopilot_runtime.training.measure import directions
-from autopilot_runtime.training.phase import failed, measure
+from autopilot_runtime.training.phase import ONE_ITEM, failed, measure
 from autopilot_runtime.training.record import Commit
 
 
@@ -54,8 +54,7 @@ def _compared(fit: Fit, candidate: Commit, decision: Decision) -> Decision:
         return new, old
 
     new, old = more(1)
-    noise = fit.noise.get(fit.trainer.monitor, 0.0)
-    judged = fit.trainer.acceptor.judge(new, old, more=more, noise=noise)
+    judged = fit.trainer.acceptor.judge(new, old, more=more, noise=fit.noise.get(ONE_ITEM, 0.0))
     gates = [*decision.gates, judged]
     return Decision("accept" if judged.passed else "discard", judged.reason, gates)
 

@@ -84,11 +84,10 @@ class Holds:
         return now
 
     def _give_back(self, experiment: str) -> None:
-        self._depth[experiment] -= 1
-        if self._depth[experiment]:
-            return
         with self._store.transaction() as link:
-            link.execute(
-                "DELETE FROM train_holds WHERE experiment = ? AND token = ? AND pid = ?",
-                (experiment, self._token, os.getpid()),
-            )
+            self._depth[experiment] -= 1
+            if self._depth[experiment] == 0:
+                link.execute(
+                    "DELETE FROM train_holds WHERE experiment = ? AND token = ? AND pid = ?",
+                    (experiment, self._token, os.getpid()),
+                )

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.core.errors import MissingExtra
@@ -128,17 +129,16 @@ class MLflowLogger(Logger):
         found = client.get_experiment_by_name(self.experiment_name)
         return str(found.experiment_id if found is not None else client.create_experiment(self.experiment_name))
 
-    def _entities(self) -> Any:
-        return self._mlflow.entities
+    @staticmethod
+    def _entities() -> Any:
+        return import_module("mlflow.entities")
 
 
 def _library() -> Any:
     try:
-        import mlflow  # optional, and slow to load
-        import mlflow.entities
+        return import_module("mlflow")  # optional, and slow to load
     except ImportError as error:
         raise MissingExtra("MLflowLogger", "MLflow", "mlflow") from error
-    return mlflow
 
 
 def _named(name: str) -> str:

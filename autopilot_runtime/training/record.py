@@ -376,6 +376,11 @@ class Record:
         """Who trains it, or was killed while training it."""
         return self._holds.holder(experiment)
 
+    def is_interrupted(self, experiment: str) -> bool:
+        """Whether its training was killed: it says running, and nobody is at it."""
+        holder = self.holder(experiment)
+        return self.experiment(experiment).status == "running" and not (holder is not None and holder.alive)
+
     def free(self, experiment: str) -> None:
         """Take the hold from whoever has it: for when its machine is gone."""
         self._holds.free(experiment)

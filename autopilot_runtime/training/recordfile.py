@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
+from autopilot_runtime.core.files import sync_folder
 from autopilot_runtime.store.objects import Store
 from autopilot_runtime.training.recordschema import prepare
 
@@ -41,6 +42,7 @@ def _make(file: Path) -> None:
         # Where there are no second names, or somebody was quicker, it is made or found in its place.
         with contextlib.suppress(OSError):
             os.link(temp, file)
+            sync_folder(file.parent)
     finally:
         for ending in ("", "-wal", "-shm"):
             Path(f"{temp}{ending}").unlink(missing_ok=True)

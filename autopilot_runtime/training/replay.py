@@ -13,6 +13,7 @@ from autopilot_runtime.training.steps import Done
 
 def keep_batch(fit: Fit, done: Done, judged: list[Any]) -> None:
     """Put a batch's result on record with what the losses said, where both can be given back as they were."""
+    done.judged = judged
     if any(type(loss).backward is not Loss.backward and type(loss).note is Loss.note for loss in fit.losses):
         return  # it keeps its own accounts, and cannot take in a result that is on record: it is called again
     source = origin(done.output)
@@ -34,7 +35,7 @@ def replay_batch(fit: Fit, done: Done) -> bool:
     if not done.cached:
         return False
     try:
-        judged = unpack(done.extra["judged"])
+        judged = done.judged = unpack(done.extra["judged"])
     except Unpackable:
         return False
     if done.extra["reach"] is not None:

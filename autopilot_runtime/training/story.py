@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.core.event import EventType
@@ -71,27 +72,28 @@ class Story:
     experiment: ExperimentRow
     metric: str
     rises: bool
+    score_rises: bool  # the same of the metric that items are scored by
     noise: Mapping[str, float]
     directions: Mapping[str, bool]
     start: float | None  # what the first state measured
     root: str  # its commit
     known: Mapping[str, Known]  # by commit
     attempts: Sequence[Attempt]
-    bounds: Sequence[Bound]
     commits: Mapping[str, Commit]
     journal: Sequence[ContextEntry]
+    spent_first: Mapping[str, float]  # before there was any candidate
 
     @property
     def sigma(self) -> float:
         """How much the metric differs when the same state is measured again; 0 when nobody has looked."""
         return self.noise.get(self.metric, 0.0)
 
-    @property
+    @cached_property
     def kept(self) -> list[Attempt]:
         """The accepted ones."""
         return [one for one in self.attempts if one.kept]
 
-    @property
+    @cached_property
     def best(self) -> Attempt | None:
         """The accepted one with the best value; None when the first state is better than all."""
         found: Attempt | None = None
@@ -101,7 +103,7 @@ class Story:
                 found = one
         return found
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Every metric that was measured, the one that counts first."""
         found = dict.fromkeys([self.metric] if self.metric else [])
@@ -117,16 +119,55 @@ class Story:
         """Whether more of any metric is better."""
         return self.rises if name == self.metric else direction_of(name, self.directions)
 
+    def bounds_on(self, name: str) -> list[Bound]:
+        """The fixed lines that gates on a metric draw, as the newest candidate met them."""
+        found: dict[str, Bound] = {}
+        for one in self.attempts:
+            for gate in one.row.gates:
+                bound = bound_of(gate)
+                if bound is not None and _plain_name(_metric_of(gate, (name,)), (name,)) == name:
+                    found[bound.gate] = bound
+        return list(found.values())
+
     def steps(self) -> list[tuple[int, float]]:
         """(n, value of the accepted state from there on)."""
-        found = [] if self.start is None else [(min((one.n for one in self.attempts), default=1) - 1, self.start)]
+        found = [] if self.start is None else [(min((one.n for one in self.attempts), default=0) - 1, self.start)]
         return found + [(one.n, one.value) for one in self.kept if one.value is not None]
+
+    @cached_property
+    def _places(self) -> Mapping[int, int]:
+        return {one.n: at for at, one in enumerate(self.attempts)}
+
+    @cached_property
+    def _said(self) -> Mapping[int | None, list[ContextEntry]]:
+        found: dict[int | None, list[ContextEntry]] = {}
+        for entry in self.journal:
+            found.setdefault(entry.epoch, []).append(entry)
+        return found
+
+    @cached_property
+    def kept_as(self) -> Mapping[str, list[int]]:
+        """As which candidates a commit was accepted."""
+        found: dict[str, list[int]] = {}
+        for one in self.kept:
+            found.setdefault(one.row.commit, []).append(one.n)
+        return found
+
+    def said_of(self, n: int) -> Sequence[ContextEntry]:
+        """What the journal says of candidate `n`."""
+        return self._said.get(n, ())
+
+    def spent_on(self, n: int) -> dict[str, float]:
+        """What candidate `n` cost: what was spent since the one before it."""
+        at = self._places[n]
+        before = self.attempts[at - 1].row.spent if at else self.spent_first
+        found = {name: value - before.get(name, 0.0) for name, value in self.attempts[at].row.spent.items()}
+        return {name: value for name, value in found.items() if value > 0}
 
     def attempt(self, n: int) -> Attempt:
         """Candidate `n`."""
-        for one in self.attempts:
-            if one.n == n:
-                return one
+        if n in self._places:
+            return self.attempts[self._places[n]]
         if not self.attempts:
             raise TrainingError(f"Experiment {self.experiment.slug!r} has no candidates yet: nothing was trained.")
         first, last = self.attempts[0].n, self.attempts[-1].n
@@ -137,38 +178,40 @@ def read_story(record: Record, experiment: str = "", *, metric: str = "") -> Sto
     """The story of an experiment (of the newest, if none is named), by what it was judged by, or another metric."""
     row = _experiment(record, experiment)
     rows = {one.epoch: one for one in record.epochs(row.slug)}
-    # Epoch 0 of a state that came from nowhere is no candidate: it is what the others are compared with.
-    zero = rows.pop(0) if 0 in rows and not rows[0].parent else None
-    ordered = [rows[n] for n in sorted(rows)]
-    every = ordered if zero is None else [zero, *ordered]
+    # What a fit begins with is no candidate: it is what the others are compared with.
+    every = [rows[n] for n in sorted(rows)]
+    seed = next((one for one in every if one.epoch < 0), None)
+    ordered = [one for one in every if one.epoch >= 0]
     state = _mapping(record.state(row.slug, "fit"))
     told = {**row.config, **_extra(every)}
     directions = {str(key): bool(value) for key, value in _mapping(told.get("directions")).items()}
-    chosen = _metric(metric, str(told.get("monitor") or ""), every, directions)
+    monitor = _metric("", str(told.get("monitor") or ""), every, directions)
+    chosen = _metric(metric, monitor, every, directions) if metric else monitor
     known = _known(state, every)
     commits = {one.id: one for one in record.commits(row.slug)}
-    root = zero.commit if zero is not None else _root(commits, ordered)
+    root = seed.commit if seed is not None else _root(commits, ordered)
     start = _number(known[root].metrics, chosen) if root in known else _told_of(record, root, chosen)
     story = Story(
         experiment=row,
         metric=chosen,
         rises=direction_of(chosen, directions),
+        score_rises=direction_of(monitor, directions),
         noise=_noise(told.get("noise") or state.get("noise"), chosen),
         directions=directions,
         start=start,
         root=root,
         known=known,
         attempts=(),
-        bounds=_bounds(ordered, chosen),
         commits=commits,
         journal=record.context(row.slug),
+        spent_first=seed.spent if seed is not None else {},
     )
     return replace(story, attempts=_attempts(story, ordered, _reasons(record, row.slug)))
 
 
 def _attempts(story: Story, rows: Sequence[EpochRow], reasons: Mapping[int, str]) -> list[Attempt]:
     attempts: list[Attempt] = []
-    level, accepted = story.start, [story.root]
+    level, accepted = story.start, {story.root: None}
     for row in rows:
         value = _number(row.metrics, story.metric)
         gain = None if value is None or level is None else (value - level if story.rises else level - value)
@@ -178,20 +221,21 @@ def _attempts(story: Story, rows: Sequence[EpochRow], reasons: Mapping[int, str]
         noisy = not kept and gain is not None and 0 < gain < SIGMAS * story.sigma
         attempts.append(Attempt(row.epoch, row, value, level, _base(story, row, accepted), why, noisy))
         if kept:
-            accepted.append(row.commit)
+            accepted.pop(row.commit, None)  # so that it is the last
+            accepted[row.commit] = None
             level = level if value is None else value
     return attempts
 
 
-def _base(story: Story, row: EpochRow, accepted: Sequence[str]) -> str:
+def _base(story: Story, row: EpochRow, accepted: Mapping[str, None]) -> str:
     """The accepted state a candidate came from; between them may be steps that nobody judged."""
     if row.commit in accepted:
-        return accepted[-1]  # nothing changed, or back to an earlier state
+        return next(reversed(list(accepted)))  # nothing changed, or back to an earlier state
     at, seen = row.parent, set[str]()
     while at not in accepted:
         commit = story.commits.get(at)
         if commit is None or not commit.parents or at in seen:
-            return row.parent or accepted[-1]
+            return row.parent or next(reversed(list(accepted)))
         seen.add(at)
         at = commit.parents[0]
     return at
@@ -296,17 +340,6 @@ def _metric_of(gate: Mapping[str, Any], measured: Iterable[str]) -> str:
     name, reason = str(gate.get("gate", "")), str(gate.get("reason", ""))
     inside = name.partition("(")[2].rpartition(")")[0]
     return inside or next((one for one in measured if reason.startswith(f"{one} ")), "")
-
-
-def _bounds(rows: Sequence[EpochRow], metric: str) -> list[Bound]:
-    """The fixed lines that gates on the metric draw, as the newest epoch has them."""
-    found: dict[str, Bound] = {}
-    for row in rows:
-        for gate in row.gates:
-            bound = bound_of(gate)
-            if bound is not None and _plain_name(_metric_of(gate, (metric,)), (metric,)) == metric:
-                found[bound.gate] = bound
-    return list(found.values())
 
 
 def bound_of(gate: Mapping[str, Any]) -> Bound | None:

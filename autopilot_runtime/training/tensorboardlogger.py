@@ -6,6 +6,7 @@ import os
 import re
 import struct
 from collections.abc import Collection, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class TensorBoardLogger(Logger):
         self._writer: Any = writer
         self._owned = writer is None
         self._entries = 0
+        self._logged: set[Key] = set()  # some of it is not in a file yet: flush() does not wait
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         self._open().add_text("params", f"```json\n{as_json(dict(params))}\n```", 0)
@@ -47,6 +49,7 @@ class TensorBoardLogger(Logger):
         for key, value in metrics.items():
             self._open().add_scalar(fitting(prefix + key, _REFUSED, _LONGEST), float(value), step)
         self._open().flush()
+        self._logged.add((phase, step))
 
     def log_context(self, entry: ContextEntry) -> None:
         self._entries += 1
@@ -60,9 +63,8 @@ class TensorBoardLogger(Logger):
             self._writer = None
 
     def have(self) -> Collection[Key]:
-        if self._writer is not None:
-            self._writer.flush()
-        return {(tag.partition("/")[0], step) for tag, step, _ in scalars_in(self.log_dir) if "/" in tag}
+        found = {(tag.partition("/")[0], step) for tag, step, _ in scalars_in(self.log_dir) if "/" in tag}
+        return found | self._logged
 
     def _open(self) -> Any:
         if self._writer is None:
@@ -74,12 +76,12 @@ class TensorBoardLogger(Logger):
 
 def scalars_in(folder: str | os.PathLike[str]) -> list[tuple[str, int, float]]:
     """(tag, step, value) of all numbers in the event files of a folder, file by file."""
-    from tensorboardX.proto.event_pb2 import Event as Written  # optional
-
+    _library()
+    written = import_module("tensorboardX.proto.event_pb2").Event
     found: list[tuple[str, int, float]] = []
     for path in sorted(Path(folder).glob("*tfevents*")):
         for data in _records(path.read_bytes()):
-            event = Written.FromString(data)
+            event = written.FromString(data)
             found += [
                 (value.tag, event.step, value.simple_value)
                 for value in event.summary.value
@@ -102,7 +104,6 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 def _library() -> Any:
     try:
-        import tensorboardX  # optional, and slow to load
+        return import_module("tensorboardX")  # optional, and slow to load
     except ImportError as error:
         raise MissingExtra("TensorBoardLogger", "tensorboardX", "tensorboard") from error
-    return tensorboardX

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.core.errors import MissingExtra
@@ -84,7 +85,6 @@ class WandbLogger(Logger):
 
 def _library() -> Any:
     try:
-        import wandb  # optional, and slow to load
+        return import_module("wandb")  # optional, and slow to load
     except ImportError as error:
         raise MissingExtra("WandbLogger", "wandb", "wandb") from error
-    return wandb

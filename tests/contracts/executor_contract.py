@@ -199,6 +199,7 @@ class ExecutorContract:
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        await asyncio.to_thread(concurrent.futures.wait, [future], PATIENCE)
         assert future.cancelled()
         assert await asyncio.wrap_future(executor.submit(Job(work.add, (1,)))) == 1
 

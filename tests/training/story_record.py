@@ -84,10 +84,13 @@ def make(
     record.set_status(slug, "running")
     root = record.commit(named, experiment=slug, why="the first state", source="trainer")
     scores = {item: float(at % 2) for at, item in enumerate(ITEMS)}
-    pool: list[list[Any]] = [[root.id, scores, {"accuracy": 0.512, "latency": 118.0}, 0, ""]]
+    pool: list[list[Any]] = [[root.id, scores, {"accuracy": 0.512, "latency": 118.0}, -1, ""]]
     _evaluate(record, root, scores)
+    extra = {"scores": scores, "errors": [], "noise": {"accuracy": NOISE, "latency": 4.0}}
+    began = {"accuracy": 0.512, "latency": 118.0}
+    record.put_epoch(EpochRow(slug, -1, root.id, "", "seed", "as it was given", began, at=BEGAN, extra=extra))
     accepted, level, seq = root, 0.512, 0
-    for n, tried in enumerate(run if run is not None else RUN, 1):
+    for n, tried in enumerate(run if run is not None else RUN):
         _change(module, n, tried)
         candidate = (
             accepted
@@ -169,7 +172,7 @@ def _row(slug: str, n: int, candidate: Commit, accepted: Commit, tried: Tried, l
             "warning": False,
         },
     ]
-    right = round((tried.accuracy or 0) * len(ITEMS))
+    right = round(min(1.0, max(0.0, tried.accuracy or 0)) * len(ITEMS)) if tried.accuracy == tried.accuracy else 0
     scores = tried.scores or {item: float((at * 5 + n) % len(ITEMS) < right) for at, item in enumerate(ITEMS)}
     return EpochRow(
         experiment=slug,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import threading
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def test_nothing_has_to_be_pickled_and_the_callers_context_is_seen(make: Make) -
         return mode.get()
 
     assert result(executor.submit(Job(later))) == "eval"
-    assert result(executor.submit(Job(lambda: later()))) == "eval"  # noqa: PLW0108
+    assert result(executor.submit(Job(lambda said: later() if said else None, (True,)))) == "eval"
 
 
 def test_limits_that_threads_cannot_have_are_refused(make: Make) -> None:
@@ -60,10 +61,10 @@ def test_a_loop_that_was_shut_down_leaves_no_thread(make: Make) -> None:
 
 
 def test_a_coroutine_that_swallows_its_cancellation_does_not_keep_its_place(make: Make) -> None:
-    async def stubborn() -> None:
-        import asyncio
+    enough: list[bool] = []
 
-        while True:
+    async def stubborn() -> None:
+        while not enough:
             try:
                 await asyncio.sleep(work.LONG)
             except asyncio.CancelledError:
@@ -72,6 +73,7 @@ def test_a_coroutine_that_swallows_its_cancellation_does_not_keep_its_place(make
     executor = make(1)
     assert failure(executor.submit(Job(stubborn, timeout_s=0.1))).kind == "timeout"
     assert result(executor.submit(Job(work.add, (1,)))) == 1
+    enough.append(True)
 
 
 def test_workers_must_be_some() -> None:

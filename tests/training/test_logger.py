@@ -112,4 +112,4 @@ def test_a_logger_of_ones_own_needs_one_method(tmp_path: Path) -> None:
         make(record)
         mine = Mine()
         mine.export(record, SLUG)
-    assert mine.seen[:4] == [("train", 1), ("val", 1), ("train", 2), ("val", 2)]
+    assert mine.seen[:4] == [("val", -1), ("train", 0), ("val", 0), ("train", 1)]
