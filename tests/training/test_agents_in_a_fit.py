@@ -223,15 +223,8 @@ def test_an_agents_own_prompt_is_trained_by_running_that_agent(tmp_path: Path, w
         def configure_optimizers(self) -> Any:
             return AgentOptimizer(RuntimeAgent("proposer", provider=proposer), self.parameters())
 
-    from autopilot_runtime.training import Loss
-
-    class Told(Loss):
-        def forward(self, data: Any, targets: Any = None) -> Any:
-            return [one for one in data if not one]
-
     model = greeting_model()
     module = SelfTaught(tmp_path / "greeter.yaml", score=named, provider=model)
-    module.loss = Told()
     result = Trainer(policy=QualityFirstPolicy("score")).fit(module, TRAIN, VAL, max_epochs=1)
     assert [row.verdict for row in result.history] == ["seed", "accept"]
     assert [row.metrics["score"] for row in result.history] == [0.0, 1.0]
