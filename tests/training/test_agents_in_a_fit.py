@@ -22,6 +22,7 @@ from autopilot_runtime.training import (
     JudgeAgent,
     JudgeLoss,
     ListDataset,
+    LocalExecutor,
     MeanMetric,
     MinGate,
     PathParameter,
@@ -138,7 +139,8 @@ def judging_function(result: EvalDatum, target: Datum) -> Any:
     return (1.0, "") if target.id in result.metadata["said"] else (0.2, "it names nobody")
 
 
-def test_a_state_that_the_judge_could_not_judge_is_discarded_for_that_reason(prompt: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_state_that_the_judge_could_not_judge_is_discarded_for_that_reason(prompt: Path, workers: int) -> None:
     def down_later(result: EvalDatum, target: Datum) -> Any:
         if "NAME" not in prompt.read_text() and "Cid" in result.metadata["said"]:
             raise ConnectionError("the judge is down")
@@ -147,9 +149,11 @@ def test_a_state_that_the_judge_could_not_judge_is_discarded_for_that_reason(pro
     proposer = ScriptedProvider([proposing("Hello NAME!", "use the name")])
     module = Greeter(prompt.parent, RuntimeAgent("proposer", provider=proposer), down_later)
     module.loss.retries = 0
-    result = Trainer(policy=QualityFirstPolicy("score"), retries=0).fit(
-        module, TRAIN, items("Cid", "Di", "Ed", "Flo"), max_epochs=1
-    )
+    executor = LocalExecutor(workers) if workers else None
+    trainer = Trainer(policy=QualityFirstPolicy("score"), retries=0, executor=executor)
+    result = trainer.fit(module, TRAIN, items("Cid", "Di", "Ed", "Flo"), max_epochs=1)
+    if executor is not None:
+        executor.shutdown()
     assert result.history[-1].verdict == "discard"
     assert "the judge is down" in result.history[-1].reason
 
