@@ -63,7 +63,8 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
-    fit.trainer.show(fit, row, decision)
+    fit.tracking.log_metrics(row.metrics, step=row.epoch, phase="val")
+    fit.tracking.log_metrics(row.train, step=row.epoch, phase="train")
 
 
 def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> None:
