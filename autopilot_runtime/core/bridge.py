@@ -81,6 +81,22 @@ class Bridge:
             raise
         return ticket.result()
 
+    def close(self) -> None:
+        """End the loop and its thread; what still runs there is cancelled, and has a moment to clean up."""
+        self.call(_cancel_all())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CLEANUP_SECONDS)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
 
 class _Ticket(Generic[T]):
     """One coroutine on its way through the bridge, and what came of it."""

@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -36,6 +37,7 @@ class HookSystem:
         self._defaults: dict[EventType, Handler] = {}
         self._takes: dict[int, frozenset[str] | None] = {}
         self._pump = _Pump(self)
+        self._stream = stream
         stream.listen(self._hear)
 
     def register(self, event: EventType | str, handler: Handler) -> Handler:
@@ -90,6 +92,16 @@ class HookSystem:
         if not self.inside:  # a handler that waits for the handlers would wait for itself
             await self._pump.drained()
 
+    async def close(self) -> None:
+        """Let every handler see what was emitted, then hear nothing more and let go of them all.
+
+        Handlers often hold the runtime, which holds them: once closed, it is freed without the garbage collector.
+        """
+        await self.drain()
+        self._stream.leave(self._hear)
+        self.clear()
+        self._takes.clear()
+
     async def decide(self, event: Event) -> list[Any]:
         """Ask every handler of a deciding event; gives what they returned. What they raise is raised here."""
         await self.drain()
@@ -120,7 +132,7 @@ class _Pump:
     """Calls handlers one event after the other on one thread at a time, and gives up on a stuck one."""
 
     def __init__(self, hooks: HookSystem) -> None:
-        self._hooks = hooks
+        self._owner = weakref.ref(hooks)  # which holds this; a thread at work holds both
         self._lock = threading.Lock()
         self._queue: deque[Event | Future[None]] = deque()
         self._generation = 0
@@ -128,6 +140,12 @@ class _Pump:
         self._busy: tuple[float, Handler, Event] | None = None
         self._stuck: dict[int, Handler] = {}  # by id: a handler need not be hashable
         self._dropped = 0
+
+    @property
+    def _hooks(self) -> HookSystem:
+        hooks = self._owner()
+        assert hooks is not None  # whoever calls this was called by it
+        return hooks
 
     def put(self, item: Event | Future[None]) -> None:
         with self._lock:
@@ -139,9 +157,13 @@ class _Pump:
                 return
             self._active = True
             generation = self._generation
-        threads().start(lambda: self._serve(generation))
+        self._start(generation)
 
-    def _serve(self, generation: int) -> None:
+    def _start(self, generation: int) -> None:
+        hooks = self._hooks
+        threads().start(lambda: self._serve(hooks, generation))
+
+    def _serve(self, hooks: HookSystem, generation: int) -> None:
         while True:
             with self._lock:
                 if generation != self._generation:
@@ -153,33 +175,30 @@ class _Pump:
             if isinstance(item, Future):
                 item.set_result(None)
             else:
-                self._deliver(item, generation)
+                self._deliver(hooks, item, generation)
 
-    def _deliver(self, event: Event, generation: int) -> None:
-        for handler in self._hooks.handlers(event.type):
+    def _deliver(self, hooks: HookSystem, event: Event, generation: int) -> None:
+        for handler in hooks.handlers(event.type):
             if generation != self._generation or id(handler) in self._stuck:
                 continue
             self._busy = (time.monotonic(), handler, event)
-            visit = _Visit(self._hooks)
+            visit = _Visit(hooks)
             token = _inside.set(visit)
             try:
-                self._call(handler, event)
+                self._call(hooks, handler, event)
             except BaseException as error:
-                self._hooks.report(handler, event, f"{type(error).__name__}: {error}")
+                hooks.report(handler, event, f"{type(error).__name__}: {error}")
             finally:
                 visit.lasts = False  # for tasks that the handler has left behind
                 _inside.reset(token)
             if generation == self._generation:
                 self._busy = None
 
-    def _call(self, handler: Handler, event: Event) -> None:
-        if not inspect.iscoroutinefunction(handler):
-            result = handler(**self._hooks.fields(handler, event))
-            if not inspect.isawaitable(result):
-                return
-        else:
-            result = handler(**self._hooks.fields(handler, event))
-        loop = self._hooks.loop
+    def _call(self, hooks: HookSystem, handler: Handler, event: Event) -> None:
+        result = handler(**hooks.fields(handler, event))
+        if not inspect.iscoroutinefunction(handler) and not inspect.isawaitable(result):
+            return
+        loop = hooks.loop
         target = loop if loop is not None and loop.is_running() else bridge().loop
         asyncio.run_coroutine_threadsafe(_awaited(result), target).result()
 
@@ -215,7 +234,7 @@ class _Pump:
             generation = self._generation
         silence = f"has not returned for {self._hooks.patience:g} s; it is not called again"
         self._hooks.report(busy[1], busy[2], silence)
-        threads().start(lambda: self._serve(generation))
+        self._start(generation)
 
 
 def _parameters(handler: Handler) -> frozenset[str] | None:

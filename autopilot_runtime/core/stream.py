@@ -17,15 +17,18 @@ from autopilot_runtime.core.secret import Redactor
 
 KEPT = 20_000
 Listener = Callable[[Event], None]
-# Text that was masked where it was split into chunks; masking each chunk again would find nothing more.
-_MASKED_AT_SOURCE = frozenset({EventType.STREAM, EventType.THOUGHT})
+# Text that was masked where it was split into chunks: masking each chunk again would find nothing more. And what
+# carries numbers only.
+_NOTHING_TO_MASK = frozenset(
+    {EventType.STREAM, EventType.THOUGHT, EventType.BATCH_START, EventType.BATCH_END, EventType.LOSS}
+)
 
 
 class Stream:
     """Numbers events, keeps the newest, and hands each to every listener in the same order."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time, kept: int = KEPT) -> None:
-        self.redactor = Redactor()
+        self.redactor = Redactor.of(())
         self._clock = clock
         self._lock = threading.RLock()
         self._seq = 0
@@ -37,11 +40,19 @@ class Stream:
         """The number of the newest event; 0 before the first."""
         return self._seq
 
+    def mask(self, text: str) -> str:
+        """The text without what is a secret now."""
+        return self.redactor.mask(text)
+
+    def mask_value(self, value: Any) -> Any:
+        """The same for a JSON-like value."""
+        return self.redactor.mask_value(value)
+
     def emit(self, type: EventType, scope: Scope, data: dict[str, Any]) -> Event:
         """Record one happening. Any thread may call this; listeners see the same order as the numbers."""
         if not RESERVED.isdisjoint(data):
             raise ValueError(f"an event's payload cannot carry {sorted(RESERVED & data.keys())}")
-        if type not in _MASKED_AT_SOURCE:
+        if type not in _NOTHING_TO_MASK:
             data = self.redactor.mask_value(data)
         with self._lock:
             self._seq += 1
@@ -57,11 +68,12 @@ class Stream:
         """Call `listener(event)` for every event from now on; it must return at once. Gives back the stop."""
         with self._lock:
             self._listeners += (listener,)
-        return lambda: self._leave(listener)
+        return lambda: self.leave(listener)
 
-    def _leave(self, listener: Listener) -> None:
+    def leave(self, listener: Listener) -> None:
+        """Call it no more."""
         with self._lock:
-            self._listeners = tuple(one for one in self._listeners if one is not listener)
+            self._listeners = tuple(one for one in self._listeners if one != listener)
 
     def since(self, seq: int) -> list[Event]:
         """The kept events with a number above `seq`."""
@@ -75,23 +87,30 @@ class Stream:
             self._listeners += (feed.put,)
         return feed
 
+    def close(self) -> None:
+        """End every feed."""
+        for listener in self._listeners:
+            feed = getattr(listener, "__self__", None)
+            if isinstance(feed, Feed):
+                feed.close()
+
     def shut(self, feed: Feed) -> None:
         """Stop feeding `feed`; what it holds can still be read."""
-        self._leave(feed.put)
+        self.leave(feed.put)
 
 
 class Feed:
     """Events waiting for one reader, who may be a thread or a task."""
 
     def __init__(self, stream: Stream, first: list[Event]) -> None:
-        self.put = self._put  # one bound method, so that the stream can find it again
         self._stream = stream
         self._events = deque(first)
         self._ready = threading.Condition()
         self._wake: Callable[[], None] | None = None
         self._closed = False
 
-    def _put(self, event: Event) -> None:
+    def put(self, event: Event) -> None:
+        """One more event, which wakes the reader."""
         with self._ready:
             self._events.append(event)
             self._ready.notify()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_runtime.core.errors import AgentFileError, SetupError
+from autopilot_runtime.core.shelf import shelf
 from autopilot_runtime.runtime.agentfault import at, mark_of
 from autopilot_runtime.runtime.agentpaths import (
     PathFault,
@@ -126,8 +127,26 @@ class _Resolver:
                 yield ToolChoice(name, path=path, key=key)
             else:
                 config = entry.config.model_dump(exclude_unset=True)
+                if entry.config.project is not None:
+                    config["project"] = self._project(entry.config.project, key)
                 agents = dict(self._agents(entry.config.agents or {}, key))
                 yield ToolChoice(name, entry.enabled, config, path=path, key=key, agents=agents)
+
+    def _project(self, written: str, tool: Key) -> str:
+        """`./train.py:module` with the path as it is; the name of a workbench as it was written."""
+        file, colon, name = written.rpartition(":") if not written.endswith(".py") else (written, "", "")
+        if not file.endswith(".py"):
+            return written
+        shipped = self.folder == shelf("agentfiles").resolve()
+        try:
+            # A shipped agent works where it is called from: beside its own file there is nothing to work on.
+            path = resolve(file, Path.cwd()) if shipped else resolve_inside(file, self.folder, roots=self.roots)
+        except PathFault as fault:
+            self._fault((*tool, "config", "project"), str(fault))
+            return written
+        if not path.is_file() and not shipped:
+            self._fault((*tool, "config", "project"), f"there is no file {path}")
+        return f"{path}{colon}{name}"
 
     def _tool_path(self, name: str, key: Key) -> Path | None:
         if not (name.endswith(".py") or "/" in name or "\\" in name):

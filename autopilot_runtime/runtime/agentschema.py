@@ -220,6 +220,8 @@ class ToolConfig(Section):
     """Steps one call of an agent may take."""
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     """Dollars one call of an agent may cost."""
+    project: Line | None = None
+    """What the tools of training work on: a Python file and the name of the module in it (`./train.py:module`)."""
     max_depth: Annotated[int, Field(ge=1, le=10)] | None = None
     """How deep agents may call agents: 1 means that those it calls call no others. 2 when left out."""
 

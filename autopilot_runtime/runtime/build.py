@@ -25,10 +25,11 @@ from autopilot_runtime.runtime.agentfile import AgentFile
 from autopilot_runtime.runtime.connected import connected
 from autopilot_runtime.runtime.crew import Crew
 from autopilot_runtime.runtime.desk import Desk
+from autopilot_runtime.runtime.gone import kill_all
 from autopilot_runtime.runtime.ground import Ground
 from autopilot_runtime.runtime.history import History
 from autopilot_runtime.runtime.inbox import Inbox
-from autopilot_runtime.runtime.keeper import Keeper, waited
+from autopilot_runtime.runtime.keeper import Keeper, nothing, waited
 from autopilot_runtime.runtime.ledger import Book, Ledger
 from autopilot_runtime.runtime.mandate import Hire, Mandate
 from autopilot_runtime.runtime.memory import Memory, TaskMemory
@@ -43,7 +44,7 @@ from autopilot_runtime.runtime.skills import find_skills
 from autopilot_runtime.runtime.standing import standing, take_up, used_before
 from autopilot_runtime.runtime.toolbox import fill_registry
 from autopilot_runtime.runtime.traces import Traces, own_files
-from autopilot_runtime.sandbox.engine import open_sandbox
+from autopilot_runtime.sandbox.engine import get_ready, open_sandbox
 from autopilot_runtime.session.create import create_session
 from autopilot_runtime.shell.environ import child_environment
 from autopilot_runtime.tool.registry import ToolRegistry
@@ -99,7 +100,7 @@ class Kit:
         self._mandate = mandate
         self.ground = ground
         self.scope, self.stream, self.hooks = ground.scope, ground.scope.stream, ground.hooks
-        self.questions, self.tag = ground.questions, ground.tag
+        self.questions, self.words = ground.questions, Sight(ground.tag)
         self._tagged = keeper.extra().get("tag") == self.tag
         self.skills = find_skills(agent.skills)
         self.registry = ToolRegistry()
@@ -109,9 +110,9 @@ class Kit:
         self.refresh_secrets()
         self.keeper = keeper
         keeper.when_read = self.reload
-        self.ledger = Ledger(keeper, mask=self._mask_value)
-        self.inbox = Inbox(keeper, mask=self._mask, idle=lambda: not self._unsaved)
-        words, meter = Sight(lambda: self.tag), Meter(window=agent.memory.max_context_tokens)
+        self.ledger = Ledger(keeper, mask=self.stream.mask_value)
+        self.inbox = Inbox(keeper, mask=self.stream.mask)
+        words, meter = self.words, Meter(window=agent.memory.max_context_tokens)
         self.history = History(keeper, self.stream, meter, inbox=self.inbox, ledger=self.ledger, words=words)
         self.memory = Memory(self.history, agent.memory, words=words, registry=self.registry)
         # Whose questions these are: the session that is suspended with them. A sub-agent's are its caller's.
@@ -120,7 +121,7 @@ class Kit:
         kept = (*self.protected, *own_files(session, agent.work_dir))
         self.workspace = Workspace(agent.work_dir, unsafe=agent.runtime.unsafe_mode, protected=kept)
         self.watch = Watch(self.workspace)
-        self.traces = Traces(self.workspace, session, self.scope, watch=lambda: self.watch)
+        self.traces = Traces(self.workspace, session, self.scope, watch=self.watch)
         self.rights = Rights(
             rules_of(agent, ground.given),
             ground.mode,
@@ -137,7 +138,7 @@ class Kit:
         self._desk: Desk | None = None
         self.terminals: list[TerminalPool] = []  # none or one: made at first use
         self.introduced: set[str] = set()
-        self._unsaved = False
+        get_ready(agent.runtime.control)
         if provider is None:
             warm(agent.model_settings())
 
@@ -178,7 +179,7 @@ class Kit:
         """What this run works with. The sandbox comes up while the model thinks."""
         self._make_work_dir()
         await self.keeper.acquire()
-        self._unsaved = True
+        self.keeper.in_use = True
         if not self._tagged:
             self._tagged = True
             self.ledger.note_also("tag", self.tag)
@@ -263,8 +264,8 @@ class Kit:
         if sandbox is not None:
             await sandbox.close()
         self._desk = None
-        if self._unsaved:
-            self._unsaved = False
+        if self.keeper.in_use:
+            self.keeper.in_use = False
             if run is not None and ending is not None and self.history.tasks == run.task:
                 self.ledger.stand(standing(run, ending))
                 self._settle(ending)
@@ -279,9 +280,8 @@ class Kit:
 
     def answer(self, request_id: str, value: Any) -> Awaitable[None] | None:
         """Keep the answer to a request of a suspended run."""
-        return waited(
-            self.keeper.when_open(lambda: self.requests.answer(request_id, value, let_go=not self._unsaved))
-        )
+        keeper = self.keeper
+        return waited(keeper.when_open(lambda: self.requests.answer(request_id, value, let_go=not keeper.in_use)))
 
     # ------------------------------------------------------------ what lives longer
 
@@ -294,13 +294,8 @@ class Kit:
         return self._provider
 
     def _connect(self) -> Provider:
-        return connected(self.agent, mask=self._mask, tag=lambda: self.tag)
-
-    def _mask(self, text: str) -> str:
-        return self.stream.redactor.mask(text)
-
-    def _mask_value(self, value: Any) -> Any:
-        return self.stream.redactor.mask_value(value)
+        words = self.words
+        return connected(self.agent, mask=self.stream.mask, tag=lambda: words.tag)
 
     def refresh_secrets(self) -> None:
         """Learn the secrets that came into the environment since. A sub-agent's are its caller's, and were learnt."""
@@ -309,7 +304,12 @@ class Kit:
         names = self.agent.secret_env_names().union(*(one.secret_env_names() for one in self.ground.roster))
         # A secret that has left the environment is still one.
         self._secrets |= secret_values(os.environ, names)
-        self.stream.redactor = Redactor(self._secrets)
+        self.stream.redactor = Redactor.of(self._secrets)
+
+    @property
+    def tag(self) -> str:
+        """The session's mark, on everything that is the runtime's own word."""
+        return self.words.tag
 
     @property
     def protected(self) -> tuple[Path, ...]:
@@ -352,6 +352,11 @@ class Kit:
             TerminalState(t.session_id, t.status, t.cwd, t.pid, t.command, background=t.background) for t in states
         ]
 
+    def shut_feeds(self) -> None:
+        """End what reads the events. The stream of a sub-agent is its caller's."""
+        if self._mandate is None:
+            self.stream.close()
+
     def stop_children(self) -> None:
         """End what terminals run, now (abort)."""
         kill_all(self.terminals)
@@ -361,10 +366,10 @@ class Kit:
         return waited(self.keeper.reset(self._begin_anew))
 
     def _begin_anew(self) -> None:
-        self.tag, self._tagged = new_tag(), False
+        self.words.tag, self._tagged = new_tag(), False
         self.introduced.clear()
         self.workspace.forget()
-        self.watch = Watch(self.workspace)
+        self.watch.forget()
         self.reload()
         self.scope.emit(EventType.SESSION_RESET)
 
@@ -372,7 +377,7 @@ class Kit:
         """Take what the session holds."""
         extra = self.keeper.extra()
         if "tag" in extra:
-            self.tag, self._tagged = str(extra["tag"]), True
+            self.words.tag, self._tagged = str(extra["tag"]), True
         self.ledger.reload()
         self.inbox.reload()
         self.history.reload()
@@ -391,10 +396,5 @@ class Kit:
         if self._mandate is None:
             await self.ground.roster.close()
         await self.keeper.close()
-        await self.hooks.drain()
-
-
-def kill_all(pools: Sequence[TerminalPool]) -> None:
-    """Kill what these terminals run. Also the last resort when a runtime is collected without `close()`."""
-    for pool in pools:
-        pool.kill()
+        self.keeper.when_read = nothing
+        await self.hooks.close()

@@ -15,6 +15,7 @@ from autopilot_runtime.core.errors import ReplayError, SessionError, ToolError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Call, Outcome, RunResult
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.core.turn import turn
 from autopilot_runtime.runtime.ledger import Book, Known
 from autopilot_runtime.runtime.named import misnamed
 from autopilot_runtime.runtime.requests import Suspended
@@ -82,6 +83,7 @@ class Desk:
 
     async def call(self, call: Call) -> Outcome:
         """Answer one call: with what is recorded of it, else by making it. Never raises what goes wrong in a tool."""
+        await turn()
         try:
             return await self._answered(call)
         except SessionError as error:

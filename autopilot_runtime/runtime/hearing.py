@@ -21,6 +21,7 @@ from autopilot_runtime.core.protocols import (
 )
 from autopilot_runtime.core.secret import StreamMask
 from autopilot_runtime.core.stream import Scope
+from autopilot_runtime.core.turn import turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Hearing:
         deltas = self._provider.stream(messages, system=system, max_tokens=max_tokens)
         try:
             async for delta in deltas:
+                await turn()
                 if isinstance(delta, Stopped):
                     stop = delta
                 else:

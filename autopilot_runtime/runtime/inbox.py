@@ -17,11 +17,10 @@ _KEY = "inbox."  # of the session's extra state: one key for each message, so ke
 class Inbox:
     """A thread-safe queue of user messages. What `put` took is in the session until the conversation has it."""
 
-    def __init__(self, keeper: Keeper, *, mask: Callable[[str], str], idle: Callable[[], bool]) -> None:
+    def __init__(self, keeper: Keeper, *, mask: Callable[[str], str]) -> None:
         self._lock = threading.Lock()
         self._keeper = keeper
         self._mask = mask
-        self._idle = idle  # whether no run is in progress: then nobody else lets go of the session
         self.reload()
 
     def reload(self) -> None:
@@ -43,7 +42,7 @@ class Inbox:
         with self._lock:
             self._number += 1
             key = f"{_KEY}{self._number:09d}"
-            kept = self._keeper.put({key: text}, let_go=self._idle())
+            kept = self._keeper.put({key: text}, let_go=not self._keeper.in_use)
             self._waiting.append((key, text))
             # Told inside the lock, so that the events have the order of the queue.
             scope.emit(EventType.USER_MESSAGE_QUEUED, message=text)

@@ -28,8 +28,9 @@ class Keeper:
         self._saves_extra = "extra" in _params(store.save)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.opened = not self.awaited
+        self.in_use = False  # by a run, which lets go of the session when it ends
         # Told when a store that had to be awaited was read: what was made before that knew nothing of it.
-        self.when_read: Callable[[], None] = _nothing
+        self.when_read: Callable[[], None] = nothing
         self._begun: set[asyncio.Task[None]] = set()  # begun for callers who need not await it
         self._turn: asyncio.Lock | None = None
 
@@ -194,8 +195,8 @@ def waited(pending: Pending) -> Awaitable[None] | None:
     return pending
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Nothing is to be done."""
 
 
 def _params(method: Callable[..., Any]) -> Mapping[str, Any]:

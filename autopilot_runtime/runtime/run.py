@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import proxy
 
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import NOTHING_USED, RunResult, RunStatus, Usage
@@ -69,12 +70,13 @@ class Run:
         self._open_purse()
 
     def _open_purse(self) -> None:
+        here = proxy(self)  # a run and its purse that held each other would both wait for the garbage collector
         above = (self.session_purse,) if self.session_purse else ()
         self.purse: Purse = Purse(
             usd=self.max_cost_usd,
             tokens=self.max_tokens,
             seconds=self.timeout_s,
-            elapsed=lambda: self.elapsed,
+            elapsed=lambda: here.elapsed,
             above=above if self.caller is None else (*above, self.caller.purse),
         )
 
@@ -173,12 +175,12 @@ class Run:
 
     def within(self, limits: SessionLimits) -> None:
         """Count what is spent against what all runs of the session may use, too."""
-        before = self.before
+        here, before = proxy(self), self.before
         self.session_purse = Purse(
             usd=limits.max_cost_usd,
             tokens=limits.max_tokens_total,
             seconds=limits.timeout_s,
-            elapsed=lambda: self.elapsed + before.get("seconds", 0.0),
+            elapsed=lambda: here.elapsed + before.get("seconds", 0.0),
             kind="per_session.",
         )
         self.session_purse.spent = Amount(before.get("usd", 0.0), int(before.get("tokens", 0)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.protocols import Provider, RunResult, SessionStore
 from autopilot_runtime.core.stream import Feed
+from autopilot_runtime.core.turn import turn
 from autopilot_runtime.runtime.agentfile import AgentFile
-from autopilot_runtime.runtime.build import Kit, build, kill_all
+from autopilot_runtime.runtime.build import Kit, build
+from autopilot_runtime.runtime.gone import when_gone
 from autopilot_runtime.runtime.mandate import Hired, Mandate
 from autopilot_runtime.runtime.opening import open_conversation
 from autopilot_runtime.runtime.promise import Answered, Awaited, cancellings, uncut
@@ -65,13 +66,11 @@ class AsyncRuntime:
         self._work: asyncio.Task[Ending] | None = None
         self._hearing: asyncio.Task[None] | None = None  # handlers catching up after a run
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._abort = self._busy = False
+        self._abort = self._busy = self._closed = False
         self._over: asyncio.Event | None = None  # set when the run has let go of everything
         self._untold: str | None = None  # a task that the conversation does not hold yet
         self._continued = False  # a suspended run went on with its answer, and resume() has not been asked for it
-        self._closed = False
-        self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
-        self._final = weakref.finalize(self, kill_all, self._kit.terminals)
+        self._final = when_gone(self, self._kit.terminals)
 
     # ------------------------------------------------------------ runs
 
@@ -81,6 +80,7 @@ class AsyncRuntime:
             raise TypeError(f"a task is text, not {type(task).__name__}")
         if not task.strip():
             raise SetupError("The task is empty: say what is to be done.")
+        await turn()
         await self._kit.keeper.open()
         return await self._go(task)
 
@@ -145,7 +145,6 @@ class AsyncRuntime:
     def open_feed(self, since: int | None = None) -> Feed:
         """A feed of events for one reader: after number `since`, or (None) from now on."""
         feed = self._kit.stream.open(since)
-        self._feeds.add(feed)
         if self._closed:
             feed.close()
         return feed
@@ -325,10 +324,9 @@ class AsyncRuntime:
         self._closed = True
         try:
             await self._kit.close()
-            self._final.detach()
+            self._final()
         finally:
-            for feed in list(self._feeds):
-                feed.close()
+            self._kit.shut_feeds()
 
     async def __aenter__(self) -> AsyncRuntime:
         await self._kit.keeper.open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from autopilot_runtime.context.archive import Archived, Span, Summary
@@ -16,21 +16,21 @@ _GENUINE = r"^\[(END OF PROJECT INSTRUCTIONS|[A-Z][A-Z0-9 ]+|Task \d+)\](\[USER 
 
 
 class Sight:
-    """The words of the view. `tag` gives the session's mark, which `reset()` renews."""
+    """The words of the view. `tag` is the session's mark, which `reset()` renews."""
 
-    def __init__(self, tag: Callable[[], str]) -> None:
-        self._tag = tag
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
 
     def archived(self, number: int, one: Archived, count: int) -> str:
         """In place of an archived task. Who wrote it and for what stays with it: it is a record, not an order."""
-        tag = self._tag()
+        tag = self.tag
         by = f", written in task {one.by}," if one.by else ""
         about = f"(your summary{by} of its {count} messages; reveal_context({number}) shows them again)"
         return f"[ARCHIVED TASK {number}] {tag}\n{about}\n{defuse(one.summary, tag)}"
 
     def summary(self, one: Summary, kept: Sequence[str]) -> str:
         """In place of the oldest messages; what is kept of them follows word for word."""
-        tag = self._tag()
+        tag = self.tag
         by = "by the model" if one.by_model else "by the runtime, without a model"
         about = f"(of the first {one.upto} messages, made {by}; reveal_context(n) shows task n of them again)"
         parts = [f"[GLOBAL SUMMARY] {tag}\n{about}\n{defuse(one.text, tag)}"]

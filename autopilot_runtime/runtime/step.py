@@ -7,6 +7,7 @@ from autopilot_runtime.block.reply import Reply
 from autopilot_runtime.core.errors import ReplayError
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.protocols import BlockResult, Failure
+from autopilot_runtime.core.turn import turn
 from autopilot_runtime.runtime.compaction import hear
 from autopilot_runtime.runtime.hearing import Heard
 from autopilot_runtime.runtime.output import read_output
@@ -62,6 +63,7 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
             payloads=len(reply.payloads),
             reads=book.reads,
         )
+        await turn()
     except ReplayError as error:  # what was recorded of this block cannot be given back to it
         result = BlockResult(failure=Failure("stopped", str(error)))
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from autopilot_runtime.core.bridge import in_thread
@@ -17,11 +16,9 @@ from autopilot_runtime.tool.workspace import Workspace
 
 
 class Traces:
-    """What belongs to one runtime. `watch` gives who tells the model what others changed."""
+    """What belongs to one runtime. `watch` tells the model what others changed."""
 
-    def __init__(
-        self, workspace: Workspace, session: SessionStore, scope: Scope, *, watch: Callable[[], Watch]
-    ) -> None:
+    def __init__(self, workspace: Workspace, session: SessionStore, scope: Scope, *, watch: Watch) -> None:
         self._workspace = workspace
         self._session = session
         self._scope = scope
@@ -29,12 +26,13 @@ class Traces:
 
     def follow(self, run: Run) -> None:
         """Give a run its footprint; what a sub-agent does is in its caller's. Opens nothing."""
+        scope = run.scope
         if run.caller is None:
             run.footprint = Footprint(
                 self._workspace.root,
                 run_id=run.id,
                 session_id=self._session.session_id,
-                warn=lambda text: run.scope.emit(EventType.WARNING, message=text),
+                warn=lambda text: scope.emit(EventType.WARNING, message=text),
                 skip=self._own_places(),
             )
         elif run.footprint is not None:
@@ -58,7 +56,7 @@ class Traces:
 
         root, session = self._workspace.root, self._session.session_id
         done = await in_thread(undo, root, run_id, session=session, force=force, skip=self._own_places())
-        self._watch().expect(done.paths)
+        self._watch.expect(done.paths)
         self._scope.emit(
             EventType.FILES_RESTORED, undone=done.run, undo_id=done.id, files=list(done.paths), left=list(done.left)
         )

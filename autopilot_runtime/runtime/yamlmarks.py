@@ -101,20 +101,11 @@ class _Builder:
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._nodes = 0
         self._documents = 0
-        self._by_kind: dict[type[Event], Callable[[Any], None]] = {
-            ScalarEvent: self._scalar,
-            AliasEvent: self._alias,
-            SequenceStartEvent: self._start,
-            MappingStartEvent: self._start,
-            SequenceEndEvent: self._end,
-            MappingEndEvent: self._end,
-            DocumentStartEvent: self._document,
-        }
 
     def take(self, event: Event) -> None:
-        action = self._by_kind.get(type(event))
+        action = _BY_KIND.get(type(event))
         if action:
-            action(event)
+            action(self, event)
 
     def _stop(self, event: Event, what: str) -> AgentFileError:
         line, column = _where(event)
@@ -226,6 +217,17 @@ class _Builder:
             self.marks[path] = Mark(line, column, *top.key_at)
             top.key = None
         return path
+
+
+_BY_KIND: Mapping[type[Event], Callable[[_Builder, Any], None]] = {
+    ScalarEvent: _Builder._scalar,
+    AliasEvent: _Builder._alias,
+    SequenceStartEvent: _Builder._start,
+    MappingStartEvent: _Builder._start,
+    SequenceEndEvent: _Builder._end,
+    MappingEndEvent: _Builder._end,
+    DocumentStartEvent: _Builder._document,
+}
 
 
 def _shown_tag(tag: str) -> str:

@@ -34,6 +34,8 @@ def arguments(call: ast.Call) -> tuple[list[Any], dict[str, Any], bool]:
 
 
 def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):  # what most are; the general way leaves work for the garbage collector
+        return node.value
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Literal
 
@@ -26,6 +27,12 @@ def open_sandbox(kind: Kind = "auto") -> Sandbox:
         why = f"python cannot be confined here ({'; '.join(here.missing)}) and monty" if kind == "auto" else "monty"
         text = f"No sandbox for control blocks: {why} is not installed: pip install 'autopilot-runtime[monty]'"
         raise SandboxUnavailable(text) from error
+
+
+def get_ready(kind: Kind = "auto") -> None:
+    """Import what `open_sandbox` will need: when a runtime is made, not when its first run keeps a loop waiting."""
+    with contextlib.suppress(SandboxUnavailable):  # told by the run that needs it
+        open_sandbox(kind)
 
 
 def _engine(module: str, name: str) -> Sandbox:

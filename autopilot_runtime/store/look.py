@@ -7,19 +7,27 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.store.folder import READ, Folder, open_below, split
 from autopilot_runtime.store.objects import Store, digest_of
-from autopilot_runtime.store.rules import SCRATCH, Rules
+from autopilot_runtime.store.rules import Rules
 from autopilot_runtime.store.stamps import STAMP_SIZE, UNSURE, Row, clock, pack, settled
-from autopilot_runtime.store.tree import HEAD_SIZE, State, bare, encode
+from autopilot_runtime.store.tree import FOLDER_MODE, HEAD_SIZE, State, bare, encode
 
 MAX_DEPTH = 200
 _BATCH = 16 << 20
 _BATCH_FILES = 4_000
 _TRIES = 5
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+
+
+class Sink(Protocol):
+    """Where contents go."""
+
+    def put_all(self, contents: dict[bytes, bytes], /) -> int:
+        """Keep contents under their digests."""
 
 
 class Stopped(StoreError):
@@ -30,7 +38,7 @@ class Look:
     """One pass over a folder. `rows` is what the next one will be compared with."""
 
     def __init__(
-        self, store: Store, root: Path, rules: Rules, before: Mapping[bytes, Row], stopped: Callable[[], bool]
+        self, store: Sink, root: Path, rules: Rules, before: Mapping[bytes, Row], stopped: Callable[[], bool] = bool
     ) -> None:
         self._store = store
         self._stopped = stopped
@@ -101,7 +109,11 @@ class Look:
         self.left += heads[::HEAD_SIZE].count(b"x")
         folders = self._below(folder, path, below, depth)
         self.rows[path] = row = self._row(before, Row(joined, stamped, heads, folders, b""))
-        return row.tree
+        return row.tree if self._is_part(path, row) else None
+
+    def _is_part(self, path: bytes, row: Row) -> bool:
+        """Of some files only, a folder with none of them is not a part."""
+        return not path or self._rules.only is None or bool(row.folders or row.heads.strip(b"\0"))
 
     def _row(self, before: Row | None, now: Row) -> Row:
         """What is known of a folder from now on: with the tree it had, where nothing of that is another."""
@@ -130,7 +142,7 @@ class Look:
         for name, mode in sorted(below):
             spelt = os.fsencode(name)
             full = _join(path, spelt)
-            if self._rules.omits(name, full) or name.startswith(SCRATCH):
+            if self._rules.omits_folder(name, full):
                 continue
             state = self._descend(folder, name, full, mode, depth)
             if state is not None:
@@ -150,7 +162,9 @@ class Look:
             if error.errno in _GONE:
                 return None  # it went away, or became something else, while we looked
             raise
-        return None if tree is None else State("folder", mode, 0, tree)
+        if tree is None:
+            return None
+        return State("folder", mode if self._rules.only is None else FOLDER_MODE, 0, tree)
 
     def _files(
         self,

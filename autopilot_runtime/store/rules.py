@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from autopilot_runtime.core.errors import StoreError
 
@@ -19,24 +20,47 @@ class TooLarge(StoreError):
     """A folder holds more than may be kept of one."""
 
 
+class Choice(Protocol):
+    """Says which files below a folder are meant. `key` tells one choice from another."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    def takes(self, path: bytes) -> bool:
+        """Whether this file or link is meant."""
+
+    def enters(self, path: bytes) -> bool:
+        """Whether something that is meant could lie in this folder."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Names and paths that are left out, with all they hold, and what a snapshot may cost.
 
     `derived` leaves out what tools make and can make again: environments, caches that say so by CACHEDIR.TAG, and
-    what a write in the middle stands in.
+    what a write in the middle stands in. With `only`, folders are no part of what is kept: they come with what is
+    in them, and whatever else they hold is nobody's business.
     """
 
     names: frozenset[str] = frozenset()
     paths: frozenset[bytes] = frozenset()  # relative to the folder
     derived: bool = False
+    only: Choice | None = None
     max_file: int = 512 << 20
     max_files: int | None = None
     max_bytes: int | None = None
 
     def omits(self, name: str, path: bytes) -> bool:
         """Whether an entry is left out by its name or its place."""
-        return name in self.names or path in self.paths or self._is_passing(name)
+        if name in self.names or path in self.paths or self._is_passing(name):
+            return True
+        return self.only is not None and not self.only.takes(path)
+
+    def omits_folder(self, name: str, path: bytes) -> bool:
+        """Whether a folder is left out by its name or its place, with all it holds."""
+        if name in self.names or path in self.paths or self._is_passing(name) or name.startswith(SCRATCH):
+            return True
+        return self.only is not None and not self.only.enters(path)
 
     def _is_passing(self, name: str) -> bool:
         return self.derived and name.endswith(".tmp") and _TEMP.fullmatch(name) is not None

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from autopilot_runtime.core.errors import StoreError
 from autopilot_runtime.store.folder import CREATE, Folder, open_below, split
-from autopilot_runtime.store.objects import Store
-from autopilot_runtime.store.tree import State
+from autopilot_runtime.store.tree import Contents, State
 
 _AT_ONCE = 16 << 20
 
@@ -68,7 +67,7 @@ def _is_new(root: Folder, path: bytes) -> bool:
         return False
 
 
-def write(store: Store, aside: Folder, made: Plan, *, durable: bool) -> None:
+def write(store: Contents, aside: Folder, made: Plan, *, durable: bool) -> None:
     """Write all of it. An error leaves everything but `aside` as it was."""
     files = {leaf.name for leaf in made.leaves if not leaf.folder}
     for name in made.staged.values():
@@ -110,7 +109,7 @@ def _leave(folder: Folder | None, *, durable: bool) -> None:
         folder.close()
 
 
-def _contents(store: Store, leaves: list[Leaf]) -> Iterator[tuple[Leaf, bytes]]:
+def _contents(store: Contents, leaves: list[Leaf]) -> Iterator[tuple[Leaf, bytes]]:
     """Each with its content, which is read in portions that fit into memory."""
     at = 0
     while at < len(leaves):

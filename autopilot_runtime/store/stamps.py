@@ -51,11 +51,15 @@ clock = time.time_ns
 
 
 class Stamps:
-    """The rows of one root. Loaded once, again when objects were thrown away; what changed is written back."""
+    """The rows of one root. Loaded once, again when objects were thrown away; what changed is written back.
 
-    def __init__(self, store: Store, root: bytes) -> None:
+    Without `remember` nothing is written: for a folder that will soon be gone.
+    """
+
+    def __init__(self, store: Store, root: bytes, *, remember: bool = True) -> None:
         self._store = store
         self._root = root
+        self._remember = remember
         self.rows: dict[bytes, Row] = {}
         self.generation = -1
 
@@ -64,13 +68,17 @@ class Stamps:
         generation = self._store.generation
         if generation == self.generation:
             return
+        self.rows, self.generation = {}, generation
+        if not self._remember:
+            return
         question = "SELECT folder, names, stamps, heads, folders, tree FROM stats WHERE root = ?"
         found = self._store.rows(question, (self._root,))
         self.rows = {row[0]: Row(*row[1:]) for row in found}
-        self.generation = generation
 
     def save(self, rows: dict[bytes, Row]) -> None:
         """Write what differs; part of the caller's transaction. `adopt` when that is kept."""
+        if not self._remember:
+            return
         fresh = [(self._root, path, *row) for path, row in rows.items() if self.rows.get(path) is not row]
         gone = [(self._root, path) for path in self.rows.keys() - rows.keys()]
         if not fresh and not gone:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from autopilot_runtime.core.errors import ObjectDamaged
-from autopilot_runtime.store.objects import Store
+
+
+class Contents(Protocol):
+    """Contents by digest: a store, or something that stands for one."""
+
+    def get(self, digest: bytes, /) -> bytes:
+        """One, checked; `ObjectDamaged` when it is gone or is not what was put in."""
+
+    def get_all(self, digests: Sequence[bytes], /) -> dict[bytes, bytes]:
+        """Some, checked like one."""
+
 
 Kind = Literal["file", "link", "folder", "left"]
 _LETTERS: dict[str, Kind] = {"f": "file", "l": "link", "d": "folder", "x": "left"}
@@ -52,7 +62,7 @@ def read_head(head: bytes) -> State:
     return State(kind, mode, size, digest)
 
 
-def entries(store: Store, tree: bytes) -> dict[bytes, State]:
+def entries(store: Contents, tree: bytes) -> dict[bytes, State]:
     """What the folder with this tree holds, by name."""
     data = store.get(tree)
     if not data.startswith(MAGIC):
@@ -70,7 +80,7 @@ def entries(store: Store, tree: bytes) -> dict[bytes, State]:
     return found
 
 
-def find(store: Store, tree: bytes, path: bytes) -> State | None:
+def find(store: Contents, tree: bytes, path: bytes) -> State | None:
     """What the folder with this tree holds at a path."""
     *above, name = path.split(b"/")
     for part in above:
@@ -81,7 +91,7 @@ def find(store: Store, tree: bytes, path: bytes) -> State | None:
     return entries(store, tree).get(name)
 
 
-def walk(store: Store, tree: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, State]]:
+def walk(store: Contents, tree: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, State]]:
     """Everything below a folder with its path, folders before what they hold."""
     for name, state in entries(store, tree).items():
         yield prefix + name, state
@@ -92,7 +102,7 @@ def walk(store: Store, tree: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes
 Difference = dict[bytes, tuple[State | None, State | None]]
 
 
-def difference(store: Store, before: bytes | None, after: bytes | None) -> Difference:
+def difference(store: Contents, before: bytes | None, after: bytes | None) -> Difference:
     """Path → how it was and how it is, for all that differs between two trees (None: an empty folder).
 
     A folder differs when it came, went or has another mode; not when only something in it differs.
@@ -102,7 +112,7 @@ def difference(store: Store, before: bytes | None, after: bytes | None) -> Diffe
     return found
 
 
-def _compare(store: Store, before: bytes | None, after: bytes | None, prefix: bytes, found: Difference) -> None:
+def _compare(store: Contents, before: bytes | None, after: bytes | None, prefix: bytes, found: Difference) -> None:
     if before == after:
         return
     old = entries(store, before) if before else {}

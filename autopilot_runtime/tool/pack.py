@@ -75,7 +75,9 @@ def load_pack(path: Path) -> list[Tool]:
 @cache
 def _shelf_pack(name: str) -> tuple[Tool, ...]:
     path = shelf("tools") / f"{name}.py"
-    return tuple(_tools_in(_load(path, SourceFileLoader(_module_name(path), str(path))), name))
+    module = _load(path, SourceFileLoader(_module_name(path), str(path)))
+    own = _tools_in(module, name)
+    return (*own, *(tool for other in getattr(module, "WITH", ()) for tool in _shelf_pack(other)))
 
 
 def _module_name(path: Path) -> str:

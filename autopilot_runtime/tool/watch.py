@@ -46,6 +46,10 @@ class Watch:
         self._room = 0
         self._told: list[Notice] = []  # by whoever made the change
 
+    def forget(self) -> None:
+        """Another conversation begins: no file is known."""
+        self._last, self._told = {}, []
+
     def settle(self) -> None:
         """A step has ended: whatever was done until now, by tools or commands, was the agent's own doing."""
         self._room = _MAX_READ

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.training.callback import check_hooks
 from autopilot_runtime.training.module import Module
-
-if TYPE_CHECKING:
-    from autopilot_runtime.training.trainer import Trainer
+from autopilot_runtime.training.running import log
 
 
 class AutoPilotModule(Module):
@@ -17,7 +15,7 @@ class AutoPilotModule(Module):
     Hooks of `Callback` may be methods here, too, without the trainer and module arguments.
     """
 
-    trainer: Trainer | None = None
+    trainer: Any = None  # the one that trains it now
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -58,13 +56,16 @@ class AutoPilotModule(Module):
 
     def log(self, name: str, value: float) -> None:
         """Record a number of the running phase; several in one phase are averaged."""
-        if self.trainer is not None:
+        if not log(name, value) and self.trainer is not None:
             self.trainer.log_metric(name, value)
 
     def log_dict(self, values: dict[str, float]) -> None:
         """Record several."""
         for name, value in values.items():
             self.log(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "trainer": None}  # a copy in another process is trained by nobody
 
     def evaluator_version(self) -> str:
         """Changes when an evaluation would give something else for the same parameters and item."""

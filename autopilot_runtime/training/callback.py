@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.training.fault import TrainingError, meant
-
-if TYPE_CHECKING:
-    from autopilot_runtime.training.trainer import Trainer
 
 _PLAIN = (
     "setup teardown on_fit_start on_fit_end on_sanity_check_start on_sanity_check_end on_epoch_start on_epoch_end "
@@ -29,17 +26,14 @@ class Callback:
     on_exception `error`, on_save_checkpoint and on_load_checkpoint `checkpoint` (a dict), on_context `entry`.
     """
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-
     def __new__(cls, *_: Any, **__: Any) -> Callback:
         check_hooks(cls)
         return super().__new__(cls)
 
-    def setup(self, trainer: Trainer, module: Any, stage: str) -> None:
+    def setup(self, trainer: Any, module: Any, stage: str) -> None:
         """Before anything of a fit, validation, test or prediction."""
 
-    def teardown(self, trainer: Trainer, module: Any, stage: str) -> None:
+    def teardown(self, trainer: Any, module: Any, stage: str) -> None:
         """After everything."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.recordform import body_of, key_text, seal, unsealed
 from autopilot_runtime.training.recordrows import Commit, commit_id
 
-_AT_ONCE = 200  # contents that are checked together
 _ROW = "SELECT commit_id, experiment, epoch, body, seal FROM train_commits"
 
 
@@ -106,8 +105,8 @@ def bring(store: Store, commit: Commit, parameters: Iterable[tuple[str, Paramete
     bound = dict(parameters)
     _same_names(commit, bound)
     changed = {name: one for name, one in bound.items() if one.digest != commit.parameters[name]}
-    for name in changed:
-        check(store, commit, name)
+    for name, parameter in changed.items():
+        check(store, commit, name, parameter)
     done: list[tuple[Parameter, bytes]] = []
     for name, parameter in changed.items():
         done.append((parameter, parameter.keep(store)))
@@ -122,17 +121,16 @@ def bring(store: Store, commit: Commit, parameters: Iterable[tuple[str, Paramete
             ) from error
 
 
-def check(store: Store, commit: Commit, name: str) -> None:
+def check(store: Store, commit: Commit, name: str, parameter: Parameter) -> None:
     """Read all that one parameter's state is made of; `ObjectDamaged` names the parameter, the commit, the epoch."""
     state = bytes.fromhex(commit.parameters[name])
     place = f"of parameter {name!r}"
     try:
-        if store.get(state).startswith(MAGIC) and _is_tree(store, commit.id, state):
-            leaves = [(path, one.digest) for path, one in walk(store, state) if one.kind in ("file", "link")]
-            for at in range(0, len(leaves), _AT_ONCE):
-                for path, digest in leaves[at : at + _AT_ONCE]:
-                    place = f"of {path.decode('utf-8', 'backslashreplace')!r} in parameter {name!r}"
-                    store.get(digest)
+        for path, one in walk(store, state) if _is_tree(store, commit.id, state) else ():
+            if one.kind in ("file", "link"):
+                place = f"of {path.decode('utf-8', 'backslashreplace')!r} in parameter {name!r}"
+                store.get(one.digest)
+        parameter.verify(store, state)
     except ObjectDamaged as error:
         raise ObjectDamaged(
             f"The state {place} in {named(commit)} is damaged, so nothing was restored: {error}"

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.training.checkpoint import JSONCheckpointIO
 from autopilot_runtime.training.fault import BudgetSpent
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.phase import measure_noise, validate
 from autopilot_runtime.training.record import EpochRow
-from autopilot_runtime.training.resume import go_on, save_state
+from autopilot_runtime.training.resume import fingerprint, go_on, gone_back, keep_data, save_state
 from autopilot_runtime.training.settle import add_to_pool, publish
 
 
@@ -53,11 +52,11 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
         stack.callback(fit.record.close)
     else:
         stack.enter_context(fit.record.hold(fit.slug))
-        if fit.experiment.status != "running":
+        if not fit.experiment.entered:
             stack.enter_context(fit.experiment)
         fit.experiment.bind(fit.parameters)
     if fit.environment is not None:
-        fit.environment.enter([parameter for _, parameter in fit.parameters])
+        fit.environment.enter(fit.parameters, store=fit.record.store)
         stack.callback(fit.environment.leave)
     fit.module.trainer = fit.trainer
     fit.budget.start()
@@ -66,6 +65,7 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
 def begin_fit(fit: Fit) -> None:
     """From set-up to the first measurement, or to where a resume goes on."""
     trainer = fit.trainer
+    fit.fingerprint = fingerprint(fit)
     state = _resumed(fit)
     for logger in trainer.loggers:
         logger.start({"experiment": fit.slug, "max_epochs": fit.max_epochs, "run": fit.scope.run_id})
@@ -81,6 +81,8 @@ def begin_fit(fit: Fit) -> None:
         max_epochs=fit.max_epochs,
         forecast=fit.budget.forecast(calls_per_proposal=calls),
     )
+    if state is None or trainer.resume_changed:
+        keep_data(fit)
     if state is None:
         first_measurement(fit)
 
@@ -91,16 +93,19 @@ def _resumed(fit: Fit) -> Any:
     if asked is None:
         return None
     if asked == "last":
-        return fit.record.state(fit.slug, "fit")
+        newest = fit.record.state(fit.slug, "fit")
+        return None if newest is None else gone_back(fit, newest, fit.record.state(fit.slug, f"fit/{newest}"))
     if asked == "best":
         best = fit.record.ref(fit.slug, "best")
         rows = [row for row in fit.record.epochs(fit.slug) if row.commit == best]
         return fit.record.state(fit.slug, f"fit/{rows[0].epoch}") if rows else None
+    from autopilot_runtime.training.checkpoint import JSONCheckpointIO
+
     checkpoint = JSONCheckpointIO().load(Path(asked))
     fit.module.load_state_dict(checkpoint["state_dict"])
     kept = fit.keep((), why=f"from {Path(asked).name}", source="checkpoint")
     fit.call("on_load_checkpoint", checkpoint)
-    return {**checkpoint["fit"], "accepted": kept.id, "pool": [], "best": kept.id}
+    return {**checkpoint["fit"], "accepted": kept.id, "best": kept.id}
 
 
 def _save_found(fit: Fit, accepted: str) -> None:
@@ -135,6 +140,8 @@ def first_measurement(fit: Fit) -> None:
         fit.call("on_sanity_check_end")
     fit.accepted_metrics = dict(measured.metrics)
     add_to_pool(fit, seed, measured, "")
+    for optimizer in fit.optimizers if measured.metrics else ():
+        optimizer.measured(measured.metrics)
     row = EpochRow(
         fit.slug,
         -1,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.core.ids import new_id
 
-if TYPE_CHECKING:
-    from autopilot_runtime.training.graph import Context
-
 _NOT_CONTENT = frozenset({"grad_fn", "_named"})
+# An id that was made up keeps being one where it is given again: in a file, in a copy.
+_MADE_UP = re.compile(r"d_[0-9a-f]{23}")
 
 
 @dataclass(kw_only=True)
@@ -23,13 +23,18 @@ class Datum:
 
     id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
-    grad_fn: Context | None = field(default=None, repr=False, compare=False)
+    grad_fn: Any = field(default=None, repr=False, compare=False)
     _named: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._named = bool(self.id)
+        self._named = bool(self.id) and not _MADE_UP.fullmatch(self.id)
         if not self.id:
             self.id = new_id("d")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody gave it its id."""
+        return self._named
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields, ready for JSON."""
@@ -94,6 +99,11 @@ class Batch(Datum):
         return digest_of([item_digest(item) for item in self.items])
 
 
+def id_from_content(item: Datum) -> str:
+    """An id for an item that was given none: the same in every process, and known as made up."""
+    return f"d_{item.digest[:23]}"
+
+
 def item_digest(item: Any) -> str:
     """Names an item of any kind by its content."""
     found = getattr(item, "digest", None)
@@ -102,8 +112,7 @@ def item_digest(item: Any) -> str:
 
 def digest_of(value: Any) -> str:
     """Names a value by its content: the same for equal values, in every process."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_encoder.encode(value).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -127,3 +136,6 @@ def _plain(value: Any) -> Any:
         f"{type(value).__name__} cannot be told apart by its content: give the item a `digest` (a string), "
         "or make it a dataclass of plain values"
     )
+
+
+_encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=_plain)

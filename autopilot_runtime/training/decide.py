@@ -8,7 +8,7 @@ from typing import Any
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import VERDICTS, Case, Decision
 from autopilot_runtime.training.measure import directions
-from autopilot_runtime.training.phase import failed, measure
+from autopilot_runtime.training.phase import ONE_ITEM, failed, measure
 from autopilot_runtime.training.record import Commit
 
 
@@ -54,8 +54,7 @@ def _compared(fit: Fit, candidate: Commit, decision: Decision) -> Decision:
         return new, old
 
     new, old = more(1)
-    noise = fit.noise.get(fit.trainer.monitor, 0.0)
-    judged = fit.trainer.acceptor.judge(new, old, more=more, noise=noise)
+    judged = fit.trainer.acceptor.judge(new, old, more=more, noise=fit.noise.get(ONE_ITEM, 0.0))
     gates = [*decision.gates, judged]
     return Decision("accept" if judged.passed else "discard", judged.reason, gates)
 
@@ -76,11 +75,9 @@ def as_decision(answer: Any) -> Decision:
     if isinstance(answer, Decision):
         return answer
     first, reason = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, "")
+    if isinstance(first, bool):
+        first = "accept" if first else "discard"
     for verdict in VERDICTS:
         if isinstance(first, str) and first == verdict:
             return Decision(verdict, str(reason) or f"the policy says {verdict}")
-    if first is True or first is False:
-        return Decision(
-            "accept" if first else "discard", str(reason) or f"the policy says {'yes' if first else 'no'}"
-        )
     return Decision("discard", f"the policy gave {answer!r}, which is no decision")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from autopilot_runtime.core.event import EventType
+from autopilot_runtime.core.event import Event, EventType
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.training.budget import Budget
 from autopilot_runtime.training.contextlog import ContextEntry
 from autopilot_runtime.training.dispatch import Dispatch
+from autopilot_runtime.training.fingerprint import DatasetFingerprint
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.loss import Loss
 from autopilot_runtime.training.measure import Measure
@@ -21,10 +22,6 @@ from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import Commit, EpochRow, Record
 from autopilot_runtime.training.selector import Candidate
 from autopilot_runtime.training.steps import Steps
-
-if TYPE_CHECKING:
-    from autopilot_runtime.core.event import Event
-    from autopilot_runtime.training.trainer import Trainer
 
 # What happens for every batch is told, and not kept: the record has the evaluations themselves.
 _PASSING = frozenset(
@@ -47,7 +44,7 @@ class Measured:
 class Fit:
     """One fit. The loop reads and moves it; the trainer sets it up and takes it down."""
 
-    trainer: Trainer
+    trainer: Any  # its settings; the trainer knows its fit, not the other way round
     module: Module
     record: Record
     slug: str
@@ -80,7 +77,9 @@ class Fit:
     pool: list[Candidate] = field(default_factory=list)
     history: list[EpochRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    why: list[str] = field(default_factory=list)
+    resumed: bool = False
+    data: dict[str, DatasetFingerprint] = field(default_factory=dict)
+    fingerprint: dict[str, str] = field(default_factory=dict)
     stop: str = ""  # why there is to be no further epoch
     ended: str = ""  # how it ended, when not by itself
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from autopilot_runtime.training.datum import Batch, Datum
-from autopilot_runtime.training.gradient import Gradient
+from autopilot_runtime.training.gradient import Gradient, parts_of
 from autopilot_runtime.training.parameter import Parameter
 
 Backward = Callable[["Context", Gradient], "Gradient | Sequence[Gradient | None] | None"]
@@ -95,12 +95,13 @@ def attach(result: Any, ctx: Context) -> Any:
 def origin(value: Any) -> Context | None:
     """Where a value came from; None when nobody knows."""
     if isinstance(value, Datum) and value.grad_fn is not None:
-        return value.grad_fn
+        found: Context = value.grad_fn
+        return found
     if value is not None and value is tape.result:
         return tape.context
     if isinstance(value, (list, tuple, Batch)):
-        found = [ctx for ctx in map(origin, value) if ctx is not None]
-        return Context("items", found, lambda _, gradient: gradient, plain=True) if found else None
+        parts = [ctx for ctx in map(origin, value) if ctx is not None]
+        return Context("items", parts, lambda _, gradient: gradient, plain=True) if parts else None
     return None
 
 
@@ -122,6 +123,18 @@ def plain_reach(root: Context) -> list[Parameter] | None:
     return reached(root) if all(ctx.plain for ctx in _ordered(root)) else None
 
 
+def recorded(parameters: Sequence[Parameter]) -> Context:
+    """The origin of a result that was made elsewhere, or earlier: all that is left of it is whom feedback gets to."""
+
+    def backward(_: Context, gradient: Gradient) -> None:
+        for part in parts_of(gradient):
+            for parameter in parameters:
+                if not part.attribution or parameter.owns(part.attribution):
+                    parameter.receive(part)
+
+    return Context("recorded", (), backward, parameters=parameters, plain=True)
+
+
 def run_backward(root: Context, gradient: Gradient) -> None:
     """Let feedback flow from `root` to everything that had a part in it; each call gets all that reaches it."""
     waiting: dict[int, Gradient] = {id(root): gradient}
@@ -139,6 +152,8 @@ def run_backward(root: Context, gradient: Gradient) -> None:
 
 def _ordered(root: Context) -> list[Context]:
     """Every call before those that it was made from. Without recursion: a chain may be long."""
+    if not any(root.parents):
+        return [root]
     seen: set[int] = set()
     done: list[Context] = []
     stack: list[tuple[Context, bool]] = [(root, False)]

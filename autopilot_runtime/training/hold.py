@@ -42,6 +42,7 @@ class Holds:
         self._store = store
         self._token = os.urandom(8).hex()
         self._depth: dict[str, int] = {}
+        self._before: dict[str, Holder | None] = {}
 
     def holder(self, experiment: str) -> Holder | None:
         """Who holds it, dead or alive."""
@@ -69,7 +70,7 @@ class Holds:
             now = self.holder(experiment)
             if now is not None and now.token == self._token and now.pid == os.getpid():
                 self._depth[experiment] = self._depth.get(experiment, 0) + 1
-                return None
+                return self._before.get(experiment)
             if now is not None and now.alive:
                 raise ExperimentBusy(
                     f"Experiment {experiment!r} in {self._store.path} is being trained by {now}. Wait for it or stop "
@@ -79,14 +80,14 @@ class Holds:
             row = (experiment, platform.node(), pid, started(pid) or "", self._token, self._store.clock())
             link.execute("INSERT OR REPLACE INTO train_holds VALUES (?, ?, ?, ?, ?, ?)", row)
             self._depth[experiment] = 1
+            self._before[experiment] = now
         return now
 
     def _give_back(self, experiment: str) -> None:
-        self._depth[experiment] -= 1
-        if self._depth[experiment]:
-            return
         with self._store.transaction() as link:
-            link.execute(
-                "DELETE FROM train_holds WHERE experiment = ? AND token = ? AND pid = ?",
-                (experiment, self._token, os.getpid()),
-            )
+            self._depth[experiment] -= 1
+            if self._depth[experiment] == 0:
+                link.execute(
+                    "DELETE FROM train_holds WHERE experiment = ? AND token = ? AND pid = ?",
+                    (experiment, self._token, os.getpid()),
+                )

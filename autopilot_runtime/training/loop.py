@@ -7,15 +7,20 @@ from typing import Any, Protocol
 
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.training.decide import decide
-from autopilot_runtime.training.fault import ParameterRefused
+from autopilot_runtime.training.fault import EvaluationFailed, ParameterRefused
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import Decision
-from autopilot_runtime.training.phase import better_on_minibatch, validate
+from autopilot_runtime.training.phase import better_on_minibatch, validate, worked_before
 from autopilot_runtime.training.record import Commit
 from autopilot_runtime.training.replay import keep_batch, replay_batch
 from autopilot_runtime.training.settle import begin, settle
+from autopilot_runtime.training.stepcheck import checked_steps
 from autopilot_runtime.training.stepping import step_optimizers
 from autopilot_runtime.training.steps import Done
+
+
+class StepBroke(EvaluationFailed):
+    """A step of the optimizers made a state in which the next batch fails."""
 
 
 class Loop(Protocol):
@@ -34,11 +39,14 @@ class EpochLoop:
         fit.call("on_train_epoch_start")
         try:
             candidate = self.train(fit, parent)
-        except ParameterRefused as error:
+        except (ParameterRefused, StepBroke) as error:
+            fit.restore(parent)
             fit.emit(EventType.STEP_REJECTED, parent, error=str(error))
             candidate, measured = parent, Measured(parent.id)
             decision = Decision("discard", f"the step was refused: {error}", error=None)
         else:
+            assert fit.measure is not None
+            fit.measure.close()
             fit.call("on_train_epoch_end")
             measured, decision = self.judge(fit, candidate)
         settle(fit, candidate, measured, decision)
@@ -48,13 +56,22 @@ class EpochLoop:
 
     def train(self, fit: Fit, parent: Commit) -> Commit:
         """Every batch; the optimizers step at each accumulation boundary. Gives the state after the last."""
-        working = parent
+        working, check, kept = parent, fit.trainer.step_check, 0
         fit.module.train()
         batches = list(enumerate(fit.train))
         for window in self.windows(batches, fit.trainer.accumulate_grad_batches):
+            seen: list[Done] = []
             for done in self.work(fit, window, working):
+                if done.error is not None and worked_before(fit, working, fit.module.training_step, done):  # type: ignore[attr-defined]
+                    raise StepBroke(f"batch {done.index} worked before it: {done.error}") from done.error
                 self.judge_batch(fit, done)
-            if fit.trains:
+                seen.append(done)
+            if fit.trains and check is not None:
+                working, helped = checked_steps(self, fit, window, working, seen)
+                kept += helped
+                if check.keep is not None and kept >= check.keep:
+                    break
+            elif fit.trains:
                 working = self.step(fit, working)
         return working
 
@@ -84,7 +101,7 @@ class EpochLoop:
         if not replay_batch(fit, done):
             keep_batch(fit, done, [loss(done.output, done.batch) for loss in fit.losses])
         assert fit.measure is not None
-        fit.measure.add(done.output, done.batch)
+        fit.measure.add(done.output, done.batch, done.logged)
         value = fit.losses[0].value if fit.losses else None
         if value is not None:
             fit.emit(EventType.LOSS, value=value)
@@ -93,12 +110,20 @@ class EpochLoop:
 
     def step(self, fit: Fit, working: Commit) -> Commit:
         """Send the feedback back, and let the optimizers act on it."""
+        self.backward(fit, working)
+        return self.act(fit, working)
+
+    def backward(self, fit: Fit, working: Commit) -> None:
+        """Send the feedback back to the parameters that had a part in the results."""
         fit.call("on_before_backward", fit.losses)
         for loss in fit.losses:
             loss.backward()
         fit.emit(EventType.BACKWARD, working)
         fit.call("on_after_backward")
         fit.tell_gradients(working)
+
+    def act(self, fit: Fit, working: Commit) -> Commit:
+        """Let the optimizers act on the feedback that there is."""
         fit.call("on_before_optimizer_step", fit.optimizers)
         stepped = step_optimizers(fit, working)
         fit.call("on_after_optimizer_step", fit.optimizers)

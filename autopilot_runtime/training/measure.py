@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autopilot_runtime.training.datum import EvalDatum, item_digest
@@ -15,21 +15,26 @@ from autopilot_runtime.training.metric import Metric, MetricCollection, results_
 class Measure:
     """Adds up one phase. Metrics are those of the module; what they do not say comes from the results themselves."""
 
-    def __init__(self, metrics: Mapping[str, Metric | MetricCollection], monitor: str = "") -> None:
+    def __init__(
+        self, metrics: Mapping[str, Metric | MetricCollection], monitor: str = "", *, rises: bool | None = None
+    ) -> None:
         self._metrics = {name: (metric, takes(metric.update)) for name, metric in metrics.items()}
         self._monitor = monitor
         self._logged: dict[str, list[float]] = {}
         self._found: dict[str, list[float]] = {}
-        self._rises = direction_of(monitor, directions(metrics))
+        self._rises = direction_of(monitor, directions(metrics)) if rises is None else rises
         self.scores: dict[str, float] = {}
         self.errors: list[str] = []
         self.count = 0
+        self._closed: dict[str, float] | None = None
         for metric in metrics.values():
             metric.reset()
 
-    def add(self, output: Any, batch: Any) -> None:
-        """Take in what a step gave for a batch."""
+    def add(self, output: Any, batch: Any, logged: Iterable[tuple[str, float]] = ()) -> None:
+        """Take in what a step gave for a batch, and the numbers it logged."""
         self.count += 1
+        for name, value in logged:
+            self.log(name, value)
         for metric, count in self._metrics.values():
             metric.update(*(output, batch)[:count])
         for at, one in enumerate(results_in(output)):
@@ -55,14 +60,22 @@ class Measure:
         """A number from inside a step; several are averaged."""
         self._logged.setdefault(name, []).append(float(value))
 
+    def close(self) -> None:
+        """The phase is over: the module's metrics say what they have now, for the next phase begins them anew."""
+        self._closed = self._of_metrics()
+
     def result(self) -> dict[str, float]:
         """Name → value."""
         values = {name: _mean(found) for name, found in self._found.items()}
         values.update({name: _mean(found) for name, found in self._logged.items()})
-        if self.count:
-            for name, (metric, _) in self._metrics.items():
-                values.update(values_of(metric, name))
+        values.update(self._of_metrics() if self._closed is None else self._closed)
         return values
+
+    def _of_metrics(self) -> dict[str, float]:
+        if not self.count:
+            return {}
+        found = [values_of(metric, name) for name, (metric, _) in self._metrics.items()]
+        return {name: value for one in found for name, value in one.items()}
 
 
 def directions(metrics: Mapping[str, Metric | MetricCollection]) -> dict[str, bool]:

@@ -91,7 +91,7 @@ class MetricCollection:
 
     def __init__(self, metrics: Mapping[str, Metric] | Iterable[Metric]) -> None:
         if isinstance(metrics, Mapping):
-            self._metrics = dict(metrics)
+            self._metrics: dict[str, Metric] = dict(metrics)
         else:
             self._metrics = {one.name or type(one).__name__.lower(): one for one in metrics}
 

@@ -71,6 +71,9 @@ class Optimizer:
         for parameter in self._parameters:
             parameter.grad = None
 
+    def measured(self, metrics: Mapping[str, Any]) -> None:
+        """What the newest state measured on held-out data; before any step, the state that all begins with."""
+
     def told(self, verdict: str, reason: str) -> None:
         """What became of the newest change: `accept`, `discard`, ... Override to learn from it."""
 

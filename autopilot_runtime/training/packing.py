@@ -7,7 +7,10 @@ import importlib
 import math
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
+_PLAIN = frozenset({bool, int, str})
+_kept: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 _seen: dict[str, type] = {}  # classes of this process: one that was made in a function cannot be imported
 
 
@@ -17,20 +20,21 @@ class Unpackable(Exception):
 
 def pack(value: Any, depth: int = 0) -> Any:
     """The value in JSON's words. Raises `Unpackable` for what has none."""
-    if value is None or isinstance(value, (bool, int, str)):
-        if isinstance(value, (bool, int, str)) and type(value) not in (bool, int, str):
-            raise Unpackable(type(value).__name__)
+    if value is None or type(value) in _PLAIN:
         return value
     if depth > 50:
         raise Unpackable("too deep")
-    if isinstance(value, float):
+    if type(value) is float:
         return value if math.isfinite(value) else {"$": "float", "v": repr(value)}
-    if type(value) is list:
-        return [pack(one, depth + 1) for one in value]
-    if type(value) is tuple:
-        return {"$": "tuple", "v": [pack(one, depth + 1) for one in value]}
-    if isinstance(value, bytes):
+    if type(value) is bytes:
         return {"$": "bytes", "v": value.hex()}
+    return _packed_many(value, depth)
+
+
+def _packed_many(value: Any, depth: int) -> Any:
+    if type(value) in (list, tuple):
+        several = [pack(one, depth + 1) for one in value]
+        return several if type(value) is list else {"$": "tuple", "v": several}
     if type(value) is dict:
         return _packed_dict(value, depth)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -50,14 +54,19 @@ def _packed_data(value: Any, depth: int) -> Any:
     name = f"{kind.__module__}:{kind.__qualname__}"
     if _seen.setdefault(name, kind) is not kind:
         _seen[name] = kind  # it was defined again: the newest is meant
-    fields = {
-        field.name: pack(getattr(value, field.name), depth + 1)
-        for field in dataclasses.fields(value)
-        if field.name != "grad_fn"
-    }
-    if len(fields) < len(vars(value)) - hasattr(value, "grad_fn") if hasattr(value, "__dict__") else False:
+    names = _names(kind)
+    state = getattr(value, "__dict__", None)
+    if state is not None and any(key not in names and key != "grad_fn" for key in state):
         raise Unpackable(f"{kind.__name__} with more than its fields")
-    return {"$": "data", "t": name, "v": fields}
+    return {"$": "data", "t": name, "v": {key: pack(getattr(value, key), depth + 1) for key in names}}
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """The fields of a dataclass that are kept."""
+    found = _kept.get(kind)
+    if found is None:
+        found = _kept[kind] = tuple(field.name for field in dataclasses.fields(kind) if field.name != "grad_fn")
+    return found
 
 
 def unpack(plain: Any) -> Any:

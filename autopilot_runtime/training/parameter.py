@@ -89,6 +89,10 @@ class Parameter:
         """Be what `keep` put there."""
         self.restore(store.get(digest))
 
+    def verify(self, store: Store, digest: bytes) -> None:
+        """Raise `ObjectDamaged` when `bring` could not bring this back; changes nothing."""
+        store.get(digest)
+
     @property
     def digest(self) -> str:
         """Names the state."""
@@ -116,19 +120,25 @@ class ScalarParameter(Parameter):
         super().__init__(data, requires_grad=requires_grad, name=name)
 
     def checked(self, value: Any) -> float | int:
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise ParameterRefused(f"{self.name or 'a ScalarParameter'} takes a number, not {value!r}") from error
-        if not math.isfinite(number):
-            raise ParameterRefused(f"{self.name or 'a ScalarParameter'} takes a finite number, not {value!r}")
-        if (self.low is not None and number < self.low) or (self.high is not None and number > self.high):
-            raise ParameterRefused(
-                f"{self.name or 'a ScalarParameter'} must lie in [{self.low}, {self.high}]: {value!r}"
-            )
+        who = self.name or "a ScalarParameter"
+        number = _number(value)
+        if number is None:
+            raise ParameterRefused(f"{who} takes a finite number, not {value!r}")
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        if not low <= number <= high:
+            raise ParameterRefused(f"{who} must lie in [{low:g}, {high:g}]: {value!r} does not")
         if self.integer and number != int(number):
-            raise ParameterRefused(f"{self.name or 'a ScalarParameter'} takes a whole number, not {value!r}")
+            raise ParameterRefused(f"{who} takes a whole number, not {value!r}")
         return int(number) if self.integer else number
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 class TextParameter(Parameter):

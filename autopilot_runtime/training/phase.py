@@ -13,6 +13,10 @@ from autopilot_runtime.training.gate import Decision, number_in
 from autopilot_runtime.training.graph import no_grad
 from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.record import Commit
+from autopilot_runtime.training.steps import Done
+
+ONE_ITEM = "one item"
+"""Under this name the noise of one measurement of one item stands beside that of the metrics."""
 
 
 def validate(fit: Fit, commit: Commit, *, replicate: int = 0) -> Measured:
@@ -33,13 +37,14 @@ def validate(fit: Fit, commit: Commit, *, replicate: int = 0) -> Measured:
 def measure(
     fit: Fit, commit: Commit, batches: Iterable[Any], *, split: str, replicate: int = 0, hook: str = ""
 ) -> Measured:
-    """Run the validation step on batches. What raises is told, and is no score; when all do, it is raised."""
+    """Run the validation step on batches. What raises is told, and is no score; when all do, and did so before the
+    change, too, it is raised."""
     was = fit.module.training
     fit.module.eval()
     total = Measure(fit.module.metrics(), fit.trainer.monitor)
     outer, fit.measure = fit.measure, total
     fit.emit(EventType.EVAL_START, commit, split=split, replicate=replicate)
-    failures: list[Exception] = []
+    failures: list[Done] = []
     try:
         with no_grad():
             todo = _announced(fit, batches, hook)
@@ -47,9 +52,9 @@ def measure(
             for done in fit.steps.many(step, todo, commit=commit.id, split=split, replicate=replicate, retry=True):
                 fit.steps.put(done)
                 if done.error is None:
-                    total.add(done.output, done.batch)
+                    total.add(done.output, done.batch, done.logged)
                 else:
-                    failures.append(done.error)
+                    failures.append(done)
                     total.fail(done.batch, done.error)
                 fit.emit(
                     EventType.EVAL_ITEM,
@@ -65,11 +70,24 @@ def measure(
     finally:
         fit.measure = outer
         fit.module.train(was)
-    if failures and not total.count:
-        raise failures[0]
+    if failures and not total.count and not worked_before(fit, commit, step, failures[0]):
+        raise failures[0].error or EvaluationFailed("an evaluation gave nothing")
     found = Measured(commit.id, total.result(), total.scores, total.errors)
     fit.emit(EventType.EVAL_END, commit, split=split, metrics=found.metrics, errors=len(found.errors))
     return found
+
+
+def worked_before(fit: Fit, commit: Commit, step: Callable[[Any, int], Any], broken: Done) -> bool:
+    """Whether the state that the epoch began with can do what this one cannot: then the change is at fault, and the
+    world is not."""
+    parent = fit.parent
+    if parent is None or parent.id == commit.id:
+        return False
+    fit.restore(parent)
+    todo = [(broken.index, broken.batch)]
+    done = list(fit.steps.many(step, todo, commit=parent.id, split="probe", replicate=fit.epoch, retry=True))
+    fit.restore(commit)
+    return done[0].error is None
 
 
 def _announced(fit: Fit, batches: Iterable[Any], hook: str) -> Iterator[tuple[int, Any]]:
@@ -114,15 +132,27 @@ def better_on_minibatch(fit: Fit, candidate: Commit) -> tuple[Measured, Decision
 
 def measure_noise(fit: Fit, commit: Commit, replicates: int) -> dict[str, float]:
     """How much each metric differs when the same state is measured again."""
-    found = [fit.known[commit.id].metrics]
-    found += [measure(fit, commit, fit.held_out, split="val", replicate=at).metrics for at in range(1, replicates)]
-    sigma: dict[str, float] = {}
+    every = [fit.known[commit.id]]
+    every += [measure(fit, commit, fit.held_out, split="val", replicate=at) for at in range(1, replicates)]
+    found = [one.metrics for one in every]
+    sigma = _noise_of_one([one.scores for one in every])
     for name in found[0]:
         values = [value for one in found if isinstance(value := number_in(one, name), float)]
         if len(values) > 1:
             mean = math.fsum(values) / len(values)
             sigma[name] = math.sqrt(math.fsum((one - mean) ** 2 for one in values) / (len(values) - 1))
     return sigma
+
+
+def _noise_of_one(scores: list[dict[str, float]]) -> dict[str, float]:
+    """Pooled over all items: two replicates of 40 items say much more than two values of their mean."""
+    squares, freedom = 0.0, 0
+    for item in scores[0]:
+        values = [one[item] for one in scores if item in one]
+        mean = math.fsum(values) / len(values)
+        squares += math.fsum((one - mean) ** 2 for one in values)
+        freedom += len(values) - 1
+    return {ONE_ITEM: math.sqrt(squares / freedom)} if freedom else {}
 
 
 def _mean(scores: dict[str, float]) -> float:

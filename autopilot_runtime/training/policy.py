@@ -20,12 +20,9 @@ class Policy:
         failed: list[tuple[Verdict, Judged]] = []
         raised: BaseException | None = None
         for gate in self.gates:
-            try:
-                answer = gate.check(case)
-            except Exception as error:
-                raised = raised or error
-                answer = Judged(gate.name, False, f"{gate.name} raised {type(error).__name__}: {error}")
-            if not answer.passed and gate.warn:
+            answer, error = _asked(gate, case)
+            raised = raised or error
+            if not answer.passed and gate.warn and error is None:
                 answer = Judged(answer.gate, False, answer.reason, answer.value, answer.bound, warning=True)
             elif not answer.passed:
                 failed.append((gate.on_fail or self.on_fail, answer))
@@ -38,6 +35,13 @@ class Policy:
     def explain(self) -> list[str]:
         """The conditions in words."""
         return [f"{gate.name}: {gate.bound}, else {gate.on_fail or self.on_fail}" for gate in self.gates]
+
+
+def _asked(gate: Gate, case: Case) -> tuple[Judged, BaseException | None]:
+    try:
+        return gate.check(case), None
+    except Exception as error:
+        return Judged(gate.name, False, f"{gate.name} raised {type(error).__name__}: {error}"), error
 
 
 _WEIGHT: Mapping[str, int] = {"accept": 0, "discard": 1, "rollback": 2, "stop": 3}

@@ -23,6 +23,7 @@ from autopilot_runtime.training.fault import TrainingError, meant
 from autopilot_runtime.training.hold import Holder, Holds
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.recordcheck import Finding, findings
+from autopilot_runtime.training.recordfile import open_store
 from autopilot_runtime.training.recordform import (
     body_of,
     epoch_of,
@@ -51,6 +52,10 @@ from autopilot_runtime.training.recordschema import prepare
 __all__ = ["Commit", "EpochRow", "EvalKey", "Evaluation", "ExperimentRow", "Holder", "Moved", "Record"]
 
 _FIELDS = "slug, status, parent, reason, created, changed, body, seal"
+_PUT = (
+    "INSERT OR IGNORE INTO train_evaluations (commit_id, split, item, version, replicate, body, seal) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _EVALUATION = "commit_id, item, version, split, replicate, body, seal FROM train_evaluations"
 
 
@@ -74,14 +79,14 @@ class Record:
         cls, path: str | os.PathLike[str], *, durable: bool = True, clock: Callable[[], float] = time.time
     ) -> Record:
         """The record in this file, made where it is not there."""
-        return cls._own(Store(path, durable=durable, clock=clock))
+        return cls._own(open_store(path, durable=durable, clock=clock))
 
     @classmethod
     def passing(cls, *, clock: Callable[[], float] = time.time) -> Record:
         """A record that is gone when it is closed."""
         folder = Path(tempfile.mkdtemp(prefix="autopilot-record-"))
         try:
-            return cls._own(Store(folder / "record.db", durable=False, clock=clock), folder)
+            return cls._own(open_store(folder / "record.db", durable=False, clock=clock), folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -277,17 +282,13 @@ class Record:
     def put_evaluation(self, evaluation: Evaluation) -> None:
         """Keep what came of an evaluation; the first one stays. It survives a kill at once, and a power cut from the
         next transaction on."""
-        self.put_evaluations((evaluation,))
+        self.store.write(_PUT, evaluation_row(evaluation, evaluation.at or self.store.clock()), durable=False)
 
     def put_evaluations(self, evaluations: Iterable[Evaluation]) -> None:
         """Keep several in one transaction."""
         rows = [evaluation_row(one, one.at or self.store.clock()) for one in evaluations]
         with self.store.transaction(durable=False) as link:
-            link.executemany(
-                "INSERT OR IGNORE INTO train_evaluations (commit_id, split, item, version, replicate, body, seal) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
+            link.executemany(_PUT, rows)
 
     def evaluations(self, commit: str, split: str | None = None) -> list[Evaluation]:
         """All evaluations of a commit (on one split), in the order in which they were made."""
@@ -374,6 +375,11 @@ class Record:
     def holder(self, experiment: str) -> Holder | None:
         """Who trains it, or was killed while training it."""
         return self._holds.holder(experiment)
+
+    def is_interrupted(self, experiment: str) -> bool:
+        """Whether its training was killed: it says running, and nobody is at it."""
+        holder = self.holder(experiment)
+        return self.experiment(experiment).status == "running" and not (holder is not None and holder.alive)
 
     def free(self, experiment: str) -> None:
         """Take the hold from whoever has it: for when its machine is gone."""

@@ -15,6 +15,7 @@ from autopilot_runtime.training.recordform import seal
 from autopilot_runtime.training.recordrows import Commit
 
 _NUMBERS = frozenset({"epoch", "replicate"})
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,14 @@ def _sealed(store: Store) -> Iterator[Finding]:
 
 
 def _read(store: Store, table: str, texts: str, mark: str) -> Iterator[list[Any]]:
-    """The rows of a table, also those in which a text is none any more."""
+    """The rows of a table, some at a time, also those in which a text is none any more."""
     columns = ", ".join(f"CAST({name} AS BLOB)" if name not in _NUMBERS else name for name in texts.split())
-    for row in store.rows(f"SELECT {columns}, {mark} FROM {table}"):
-        yield [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one for one in row]
+    question = f"SELECT rowid, {columns}, {mark} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT ?"
+    last = -1
+    while rows := store.rows(question, (last, _AT_ONCE)):
+        last = rows[-1][0]
+        for _, *row in rows:
+            yield [one.decode("utf-8", "backslashreplace") if isinstance(one, bytes) else one for one in row]
 
 
 def _refs(store: Store) -> Iterator[Finding]:

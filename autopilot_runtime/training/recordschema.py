@@ -46,7 +46,7 @@ CREATE TABLE train_heads (
 CREATE TABLE train_state (
     experiment TEXT NOT NULL, name TEXT NOT NULL, body TEXT NOT NULL, seal INTEGER NOT NULL,
     PRIMARY KEY (experiment, name)
-) WITHOUT ROWID;
+);
 CREATE TABLE train_holds (
     experiment TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, born TEXT NOT NULL, token TEXT NOT NULL,
     at REAL NOT NULL

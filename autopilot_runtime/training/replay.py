@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from autopilot_runtime.training.fit import Fit
-from autopilot_runtime.training.gradient import Gradient, parts_of
-from autopilot_runtime.training.graph import Context, attach, origin, plain_reach
+from autopilot_runtime.training.graph import attach, origin, plain_reach, recorded
 from autopilot_runtime.training.loss import Loss
 from autopilot_runtime.training.packing import Unpackable, pack, unpack
-from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.steps import Done
 
 
 def keep_batch(fit: Fit, done: Done, judged: list[Any]) -> None:
     """Put a batch's result on record with what the losses said, where both can be given back as they were."""
-    if any(type(loss).backward is not Loss.backward for loss in fit.losses):
-        return  # it keeps its own accounts: only being called again brings them back
+    done.judged = judged
+    if any(type(loss).backward is not Loss.backward and type(loss).note is Loss.note for loss in fit.losses):
+        return  # it keeps its own accounts, and cannot take in a result that is on record: it is called again
     source = origin(done.output)
     reach: list[str] | None = None
     if source is not None:
@@ -36,22 +35,12 @@ def replay_batch(fit: Fit, done: Done) -> bool:
     if not done.cached:
         return False
     try:
-        judged = unpack(done.extra["judged"])
+        judged = done.judged = unpack(done.extra["judged"])
     except Unpackable:
         return False
     if done.extra["reach"] is not None:
         names = set(done.extra["reach"])
-        attach(done.output, _recorded([one for name, one in fit.parameters if name in names]))
+        attach(done.output, recorded([one for name, one in fit.parameters if name in names]))
     for loss, result in zip(fit.losses, judged, strict=True):
         loss.note(done.output, result)
     return True
-
-
-def _recorded(reached: list[Parameter]) -> Context:
-    def backward(_: Context, gradient: Gradient) -> None:
-        for part in parts_of(gradient):
-            for parameter in reached:
-                if not part.attribution or parameter.owns(part.attribution):
-                    parameter.receive(part)
-
-    return Context("recorded", (), backward, parameters=reached, plain=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from autopilot_runtime.core.event import EventType
@@ -29,6 +30,7 @@ def begin(fit: Fit) -> Commit:
     if selector is not None and fit.pool:
         chosen = selector.select(fit.pool, rng=fit.rng)
         parent = fit.record.get_commit(chosen.commit)
+        fit.pool[fit.pool.index(chosen)] = replace(chosen, visits=chosen.visits + 1)
     if fit.parent is None or parent.id != fit.parent.id:
         fit.restore(parent)
     fit.parent, fit.step_in_epoch = parent, 0
@@ -43,6 +45,7 @@ def begin(fit: Fit) -> Commit:
 def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) -> None:
     """Do what was decided, write it down in one transaction, then show it: refs, bytes, hooks, optimizers."""
     assert fit.parent is not None and fit.accepted is not None and fit.measure is not None
+    began = fit.parent.id
     fit.tell_decision(decision, candidate)
     train = fit.measure.result()
     fit.trainer.callback_metrics.update({f"train_{name}": value for name, value in train.items()})
@@ -55,7 +58,7 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
         fit.stop = decision.reason
     told = {"to": fit.accepted.id} if decision.verdict == "rollback" else {}
     fit.emit(_TOLD[decision.verdict], candidate, metrics=measured.metrics, why=decision.reason, **told)
-    row = _row(fit, candidate, measured, decision, train)
+    row = _row(fit, candidate, measured, decision, train, began)
     fit.history.append(row)
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
@@ -71,11 +74,11 @@ def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> No
         if fit.best:
             fit.record.point(fit.slug, "best", fit.best, why=f"epoch {fit.epoch}")
         for optimizer in fit.optimizers:
+            if row.metrics:
+                optimizer.measured(row.metrics)
             optimizer.told(decision.verdict, decision.reason)
         fit.tell_why("policy", decision.reason, decision=decision.verdict, commit=candidate.id)
         save_state(fit)
-        for step in range(1, fit.step_in_epoch + 1):
-            fit.record.set_state(fit.slug, f"step/{fit.epoch}/{step}", None)
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
     if decision.accepted:
@@ -88,7 +91,9 @@ def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> No
 def publish(fit: Fit) -> None:
     """Let the files that the world sees be the accepted ones. Noted when it is done, so a kill has it done again."""
     if fit.environment is not None and fit.accepted is not None:
-        fit.environment.publish([parameter for _, parameter in fit.parameters])
+        theirs = fit.environment.publish(fit.parameters)
+        if theirs:
+            fit.tell_why("trainer", f"somebody else changed {', '.join(theirs)} meanwhile: left as they are")
         fit.record.set_state(fit.slug, "live", fit.accepted.id)
 
 
@@ -112,7 +117,9 @@ def add_to_pool(fit: Fit, commit: Commit, measured: Measured, parent: str) -> No
         fit.best = commit.id
 
 
-def _row(fit: Fit, candidate: Commit, measured: Measured, decision: Decision, train: dict[str, float]) -> EpochRow:
+def _row(
+    fit: Fit, candidate: Commit, measured: Measured, decision: Decision, train: dict[str, float], began: str
+) -> EpochRow:
     assert fit.accepted is not None
     gates: list[dict[str, Any]] = [
         {
@@ -137,7 +144,13 @@ def _row(fit: Fit, candidate: Commit, measured: Measured, decision: Decision, tr
         gates=gates,
         spent=dict(fit.budget.state_dict()["spent"]),
         at=time.time(),
-        extra={"scores": measured.scores, "errors": measured.errors, "why": candidate.why, "noise": fit.noise},
+        extra={
+            "scores": measured.scores,
+            "errors": measured.errors,
+            "why": candidate.why,
+            "noise": fit.noise,
+            "began": began,  # an epoch of several steps has states between it and the candidate
+        },
     )
 
 

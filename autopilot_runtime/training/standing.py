@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.graph import no_grad
 from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.phase import step_of
+from autopilot_runtime.training.running import run
 from autopilot_runtime.training.start import prepare
-from autopilot_runtime.training.steps import awaited
-
-if TYPE_CHECKING:
-    from autopilot_runtime.training.trainer import Trainer
 
 _STAGE = {"val": "validate", "test": "test", "predict": "predict"}
 _HOOK = {"val": "validation", "test": "test", "predict": "predict"}
@@ -29,7 +26,7 @@ class Standing:
     outputs: list[Any] = field(default_factory=list)
 
 
-def evaluate(trainer: Trainer, module: Any, batches: Iterable[Any] | None, datamodule: Any, split: str) -> Standing:
+def evaluate(trainer: Any, module: Any, batches: Iterable[Any] | None, datamodule: Any, split: str) -> Standing:
     """Run the step of one split on every batch; what raises is raised."""
     prepare(module, datamodule, _STAGE[split])
     if batches is None and datamodule is not None:
@@ -49,10 +46,11 @@ def evaluate(trainer: Trainer, module: Any, batches: Iterable[Any] | None, datam
         with no_grad():
             for index, batch in enumerate(batches):
                 call(f"on_{hook}_batch_start", batch, index)
-                output = awaited(step(batch, index))
+                ran = run(step, batch, index)
+                output = ran.output
                 found.outputs.append(output)
                 if split != "predict":
-                    total.add(output, batch)
+                    total.add(output, batch, ran.logged)
                 call(f"on_{hook}_batch_end", output, batch, index)
     finally:
         module.train(was)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.core.stream import Scope
@@ -17,14 +17,19 @@ from autopilot_runtime.training.record import Record
 from autopilot_runtime.training.resume import code_version
 from autopilot_runtime.training.steps import Steps
 
-if TYPE_CHECKING:
-    from autopilot_runtime.training.trainer import Trainer
-
 
 def open_fit(
-    trainer: Trainer, module: Any, train: Any, val: Any, datamodule: Any, max_epochs: int, ckpt_path: Any
+    trainer: Any,
+    module: Any,
+    train: Any,
+    val: Any,
+    datamodule: Any,
+    max_epochs: int,
+    ckpt_path: Any,
+    *,
+    bare: bool = False,
 ) -> Fit:
-    """Everything that a fit needs, not begun yet."""
+    """Everything that a fit needs, not begun yet. `bare`: without optimizers, somebody else makes the changes."""
     call = Dispatch(trainer, module, trainer.callbacks)
     prepare(module, datamodule, "fit")
     call("setup", "fit")
@@ -33,7 +38,7 @@ def open_fit(
         raise TrainingError(
             "fit needs data: fit(module, train_dataloaders=...) or a datamodule with train_dataloader()"
         )
-    optimizers, schedulers = configured(module)
+    optimizers, schedulers = ([], []) if bare else configured(module)
     losses = _listed(module.configure_losses() if hasattr(module, "configure_losses") else module.losses())
     for loss in losses:
         loss.bind(module.parameters())
@@ -42,18 +47,11 @@ def open_fit(
         parameter.name = name
     record, slug, experiment = _place(trainer)
     version = code_version(module, losses)
-    steps = Steps(
-        record,
-        version=version,
-        budget=trainer.budget,
-        executor=trainer.executor,
-        retries=trainer.retries,
-        timeout_s=trainer.timeout_s,
-    )
     scope = Scope(trainer.stream, slug, new_id("fit"))
     environment = trainer.environment
     if environment is None and any(isinstance(one, PathParameter) for _, one in parameters):
         environment = IsolatedEnvironment()
+    steps = _steps(trainer, record, parameters, version=version, environment=environment)
     return Fit(
         trainer,
         module,
@@ -77,7 +75,24 @@ def open_fit(
     )
 
 
-def loaders(trainer: Trainer, train: Any, val: Any, datamodule: Any) -> tuple[Any, Any]:
+def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, environment: Any) -> Steps:
+    def files(commit: str) -> str | None:
+        """A folder with the files of a commit, for evaluations that run elsewhere."""
+        return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
+
+    return Steps(
+        record,
+        parameters,
+        version=version,
+        budget=trainer.budget,
+        executor=trainer.executor,
+        retries=trainer.retries,
+        timeout_s=trainer.timeout_s,
+        files=files,
+    )
+
+
+def loaders(trainer: Any, train: Any, val: Any, datamodule: Any) -> tuple[Any, Any]:
     """The data of a fit, from what was given or from the datamodule."""
     if datamodule is not None:
         train = datamodule.train_dataloader() if train is None else train
@@ -113,7 +128,7 @@ def configured(module: Any) -> tuple[list[Optimizer], list[Any]]:
     return optimizers, schedulers
 
 
-def _place(trainer: Trainer) -> tuple[Record, str, Any]:
+def _place(trainer: Any) -> tuple[Record, str, Any]:
     experiment = None if trainer.fast_dev_run else trainer.experiment
     if experiment is None:
         record = Record.passing()

@@ -14,9 +14,12 @@ def step_optimizers(fit: Fit, working: Commit) -> Commit:
     fit.global_step += 1
     fit.step_in_epoch += 1
     fit.emit(EventType.STEP_START, working, optimizer=type(fit.optimizers[0]).__name__)
-    place = f"step/{fit.epoch}/{fit.step_in_epoch}"
-    kept = fit.record.state(fit.slug, place)
-    commit = _again(fit, kept) if kept and kept["base"] == working.id else _asked(fit, working, place)
+    place = f"step/{fit.step_in_epoch}"
+    kept = fit.record.state(fit.slug, place) if fit.resumed else None
+    if kept is not None and (kept["epoch"], kept["base"]) == (fit.epoch, working.id):
+        commit = _again(fit, kept)
+    else:
+        commit = _asked(fit, working, place)
     if commit.id == working.id:
         return working
     changed = sorted(name for name in commit.parameters if working.parameters.get(name) != commit.parameters[name])
@@ -38,6 +41,7 @@ def _asked(fit: Fit, working: Commit, place: str) -> Commit:
     with fit.record.transaction():
         commit = fit.keep([working.id], why=why, source=source)
         state = {
+            "epoch": fit.epoch,
             "base": working.id,
             "commit": commit.id,
             "why": why,
@@ -45,8 +49,8 @@ def _asked(fit: Fit, working: Commit, place: str) -> Commit:
             "optimizers": [one.state_dict() for one in fit.optimizers],
         }
         fit.record.set_state(fit.slug, place, state)
-    if why and commit.id != working.id:
-        fit.tell_why("optimizer", why, commit=commit.id)
+        if why and commit.id != working.id:
+            fit.tell_why("optimizer", why, commit=commit.id)
     return commit
 
 

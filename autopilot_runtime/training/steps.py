@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
+import pickle
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from autopilot_runtime.core.bridge import bridge
 from autopilot_runtime.training.budget import Budget
 from autopilot_runtime.training.datum import item_digest
 from autopilot_runtime.training.executor import Executor, Job
-from autopilot_runtime.training.fault import EvaluationFailed
+from autopilot_runtime.training.fault import EvaluationFailed, TrainingError
 from autopilot_runtime.training.packing import Unpackable, pack, unpack
+from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import EvalKey, Evaluation, Record
-
-Step = Callable[[Any, int], Any]
+from autopilot_runtime.training.running import Ran, Step, run, run_packed
 
 
 @dataclass(slots=True)
@@ -28,27 +27,37 @@ class Done:
     batch: Any
     key: EvalKey | None
     output: Any = None
+    logged: list[tuple[str, float]] = field(default_factory=list)
     error: Exception | None = None
     cached: bool = False
     extra: Any = None
+    judged: list[Any] = field(default_factory=list)  # what each loss gave
     seconds: float = 0.0
 
 
 class Steps:
-    """Runs steps of one fit. `put` keeps what came of one; the next who asks gets it from there."""
+    """Runs steps of one fit. `put` keeps what came of one; the next who asks gets it from there.
+
+    `files` gives the folder that holds a commit's files, for evaluations in other processes.
+    """
 
     def __init__(
         self,
         record: Record,
+        parameters: list[tuple[str, Parameter]],
         *,
         version: str,
         budget: Budget,
         executor: Executor | None = None,
         retries: int = 1,
         timeout_s: float | None = None,
+        files: Callable[[str], str | None] | None = None,
     ) -> None:
-        self._record, self._version, self._budget = record, version, budget
-        self._executor, self._retries, self._timeout = executor, retries, timeout_s
+        self._record, self._parameters, self._version, self._budget = record, parameters, version, budget
+        self._executor, self._retries, self._timeout, self._files = executor, retries, timeout_s, files
+        self._older: set[tuple[str, str, int]] = set()  # (commit, split, replicate) that the record knows
+        self._fresh: set[tuple[str, str, int]] = set()  # and that it did not when we began with it
+        self._mine: set[EvalKey] = set()  # what was put since: a checked step may lead back to a state
 
     def key(self, batch: Any, *, commit: str, split: str, replicate: int) -> EvalKey | None:
         """What this evaluation is called; None when the batch has no content to name it by."""
@@ -57,14 +66,17 @@ class Steps:
         except TypeError:
             return None
 
+    # ------------------------------------------------------------ the record
+
     def kept(self, done: Done) -> bool:
         """Fill in what is on record; whether there was anything."""
-        found = self._record.evaluation(done.key) if done.key is not None else None
+        found = self._record.evaluation(done.key) if done.key is not None and self._may_know(done.key) else None
         if found is None:
             return False
         try:
             if found.ok:
                 done.output, done.extra = unpack(found.output["output"]), found.output.get("extra")
+                done.logged = [(name, value) for name, value in found.output.get("logged", ())]
             else:
                 done.error = EvaluationFailed(found.error)
         except Unpackable:
@@ -72,18 +84,37 @@ class Steps:
         done.cached, done.seconds = True, found.seconds
         return True
 
+    def _may_know(self, key: EvalKey) -> bool:
+        """Whether anything of this commit was evaluated before we began with it: asked once, not for every item."""
+        if key in self._mine:
+            return True
+        group = (key.commit, key.split, key.replicate)
+        if group in self._fresh:
+            return False
+        if group not in self._older:
+            found = self._record.evaluations(key.commit, key.split)
+            (self._older if any(one.key.replicate == key.replicate for one in found) else self._fresh).add(group)
+        return group in self._older
+
+    def look_again(self) -> None:
+        """What was evaluated since we began with a commit is asked of the record, too, from now on."""
+        self._fresh.clear()
+
     def put(self, done: Done, *, metrics: dict[str, float] | None = None, feedback: str = "") -> None:
         """Keep what came of it, where it can be kept."""
         if done.key is None or done.cached:
             return
-        error = "" if done.error is None else str(done.error)
+        self._mine.add(done.key)
+        error = "" if done.error is None else str(done.error) or type(done.error).__name__
         try:
-            output = None if done.error else {"output": pack(done.output), "extra": done.extra}
+            output = None if done.error else {"output": pack(done.output), "extra": done.extra, "logged": done.logged}
         except Unpackable:
             return
         self._record.put_evaluation(
             Evaluation(done.key, not error, output, metrics or {}, feedback, error, {}, done.seconds, time.time())
         )
+
+    # ------------------------------------------------------------ running
 
     def many(
         self, step: Step, batches: Iterable[tuple[int, Any]], *, commit: str, split: str, replicate: int, retry: bool
@@ -93,66 +124,73 @@ class Steps:
             Done(index, batch, self.key(batch, commit=commit, split=split, replicate=replicate))
             for index, batch in batches
         )
+        tries = 1 + (self._retries if retry else 0)
         if self._executor is None:
             for done in todo:
                 if not self.kept(done):
-                    self._here(step, done, retry=retry)
+                    self._here(step, done, tries=tries)
                 yield done
         else:
-            yield from self._elsewhere(self._executor, step, list(todo), retry=retry)
+            yield from self._elsewhere(self._job(step, commit), list(todo), tries=tries)
 
-    def _here(self, step: Step, done: Done, *, retry: bool) -> None:
-        for attempt in range(1 + (self._retries if retry else 0)):
+    def _here(self, step: Step, done: Done, *, tries: int) -> None:
+        for attempt in range(tries):
             self._budget.reserve(calls=_size(done.batch))
-            began = time.perf_counter()
             try:
-                done.output, done.error = awaited(step(done.batch, done.index)), None
+                ran = run(step, done.batch, done.index)
             except Exception as error:
-                done.error = error
                 error.add_note(f"in batch {done.index}, attempt {attempt + 1}")
-            done.seconds = time.perf_counter() - began
-            if done.error is None:
+                done.error = error
+            else:
+                done.output, done.logged, done.seconds, done.error = ran.output, ran.logged, ran.seconds, None
                 return
 
-    def _elsewhere(self, executor: Executor, step: Step, todo: list[Done], *, retry: bool) -> Iterator[Done]:
-        waiting = [(done, None if self.kept(done) else self._submit(executor, step, done, 0)) for done in todo]
+    def _job(self, step: Step, commit: str) -> Callable[[Done], Job]:
+        """How a batch becomes a job. Where nothing is shared, the module goes along, with a copy of its files."""
+        if not getattr(self._executor, "remote", False):
+            return lambda done: Job(run, (step, done.batch, done.index), timeout_s=self._timeout)
+        module: Any = getattr(step, "__self__", None)
+        try:
+            packed = pickle.dumps(module)
+        except Exception as error:
+            raise TrainingError(
+                f"{type(module).__name__} cannot go to another process ({error}): define it in a module that can be "
+                "imported, without lambdas and open files, or use a LocalExecutor"
+            ) from error
+        files, name = self._files(commit) if self._files is not None else None, step.__name__
+        return lambda done: Job(
+            run_packed, (packed, name, done.batch, done.index), files=files, timeout_s=self._timeout
+        )
+
+    def _elsewhere(self, job: Callable[[Done], Job], todo: list[Done], *, tries: int) -> Iterator[Done]:
+        waiting = [(done, None if self.kept(done) else self._submit(job, done)) for done in todo]
         try:
             for done, first in waiting:
                 if first is not None:
-                    self._await(executor, step, done, first, tries=1 + (self._retries if retry else 0))
+                    self._await(job, done, first, tries=tries)
                 yield done
         finally:
             for _, future in waiting:
-                if future is not None and not future.done():
-                    executor.cancel(future)
+                if future is not None and not future.done() and self._executor is not None:
+                    self._executor.cancel(future)
 
-    def _await(self, executor: Executor, step: Step, done: Done, future: Future[Any], *, tries: int) -> None:
+    def _await(self, job: Callable[[Done], Job], done: Done, future: Future[Any], *, tries: int) -> None:
         for attempt in range(1, tries + 1):
             try:
-                (done.output, done.seconds), done.error = future.result(), None
-                return
+                ran: Ran = future.result()
             except Exception as error:
                 done.error = error
-            if attempt < tries:
-                future = self._submit(executor, step, done, attempt)
+                if attempt < tries:
+                    future = self._submit(job, done)
+            else:
+                ran.arrive(self._parameters)
+                done.output, done.logged, done.seconds, done.error = ran.output, ran.logged, ran.seconds, None
+                return
 
-    def _submit(self, executor: Executor, step: Step, done: Done, attempt: int) -> Future[Any]:
+    def _submit(self, job: Callable[[Done], Job], done: Done) -> Future[Any]:
+        assert self._executor is not None
         self._budget.reserve(calls=_size(done.batch))
-        key = "" if done.key is None else f"{'/'.join(map(str, done.key))}/{attempt}"
-        job = Job(timed, (step, done.batch, done.index), key=key, timeout_s=self._timeout)
-        return executor.submit(job)
-
-
-def timed(step: Step, batch: Any, index: int) -> tuple[Any, float]:
-    """What a step gives, and how long it took."""
-    began = time.perf_counter()
-    output = awaited(step(batch, index))
-    return output, time.perf_counter() - began
-
-
-def awaited(value: Any) -> Any:
-    """The value, waited for where it is a coroutine."""
-    return bridge().call(value) if inspect.iscoroutine(value) else value
+        return self._executor.submit(job(done))
 
 
 def _size(batch: Any) -> int:

@@ -230,12 +230,12 @@ def _attempts(story: Story, rows: Sequence[EpochRow], reasons: Mapping[int, str]
 def _base(story: Story, row: EpochRow, accepted: Mapping[str, None]) -> str:
     """The accepted state a candidate came from; between them may be steps that nobody judged."""
     if row.commit in accepted:
-        return next(reversed(accepted.keys()))  # nothing changed, or back to an earlier state
+        return next(reversed(list(accepted)))  # nothing changed, or back to an earlier state
     at, seen = row.parent, set[str]()
     while at not in accepted:
         commit = story.commits.get(at)
         if commit is None or not commit.parents or at in seen:
-            return row.parent or next(reversed(accepted.keys()))
+            return row.parent or next(reversed(list(accepted)))
         seen.add(at)
         at = commit.parents[0]
     return at

@@ -22,6 +22,7 @@ from autopilot_runtime.training.policy import Policy
 from autopilot_runtime.training.record import EpochRow
 from autopilot_runtime.training.standing import evaluate
 from autopilot_runtime.training.start import open_fit
+from autopilot_runtime.training.stepcheck import StepCheck
 
 Status = Literal["completed", "stopped", "budget", "interrupted", "failed"]
 
@@ -62,6 +63,7 @@ class Trainer:
         selector: Any = None,
         acceptor: Any = None,
         minibatch_check: int | None = None,
+        step_check: StepCheck | bool | None = None,
         merger: Any = None,
         stoppers: Iterable[Any] | Any = (),
         noise_replicates: int = 0,
@@ -87,6 +89,7 @@ class Trainer:
         self.max_epochs = max_epochs
         self.selector, self.acceptor, self.merger = selector, acceptor, merger
         self.minibatch_check = minibatch_check
+        self.step_check = (StepCheck() if step_check else None) if isinstance(step_check, bool) else step_check
         self.stoppers = _listed(stoppers)
         self.noise_replicates = noise_replicates
         self.environment = environment

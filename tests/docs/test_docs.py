@@ -30,6 +30,7 @@ EXECUTED = {
     "docs/tools.md",
     "docs/search.md",
     "docs/sessions.md",
+    "docs/training.md",
 }
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from autopilot_runtime.core.errors import ObjectDamaged, StoreError
 from autopilot_runtime.store import refs
@@ -24,7 +23,7 @@ from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.tree import State, bare, difference, encode, find, walk
 from autopilot_runtime.store.upkeep import check, collect
 from tests.ordinary import as_an_ordinary_user
-from tests.store.trees import picture, plant
+from tests.store.trees import FOLDERS, make, picture, plant
 
 
 @pytest.fixture
@@ -45,35 +44,6 @@ def test_snapshot_and_restore_are_the_identity(store: Store, work: Path, tmp_pat
     restore_tree(store, tmp_path / "copy", tree)
     assert picture(tmp_path / "copy") == picture(work)
     assert Snapshotter(store, tmp_path / "copy").take().tree == tree
-
-
-NAMES = st.binary(min_size=1, max_size=6).map(lambda n: n.replace(b"/", b"_").replace(b"\0", b"-")).filter(
-    lambda n: n not in (b".", b"..")
-)  # fmt: skip
-LEAVES = st.one_of(
-    st.tuples(st.just("file"), st.binary(max_size=300), st.sampled_from([0o644, 0o600, 0o755, 0o400, 0o000, 0o6711])),
-    st.tuples(st.just("link"), st.binary(min_size=1, max_size=20).filter(lambda t: b"\0" not in t), st.just(0)),
-)
-FOLDERS = st.recursive(
-    st.dictionaries(NAMES, LEAVES, max_size=3),
-    lambda inner: st.dictionaries(NAMES, st.one_of(LEAVES, inner), max_size=4),
-    max_leaves=12,
-)
-
-
-def make(folder: Path, content: dict[bytes, Any]) -> None:
-    """Such a folder on the disk."""
-    folder.mkdir(exist_ok=True)
-    for name, one in content.items():
-        path = folder / os.fsdecode(name)
-        if isinstance(one, dict):
-            make(path, one)
-            path.chmod(0o700 | len(one) & 0o77)
-        elif one[0] == "link":
-            path.symlink_to(os.fsdecode(one[1]))
-        else:
-            path.write_bytes(one[1])
-            path.chmod(one[2])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

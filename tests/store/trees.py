@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
 
 
 def picture(folder: Path) -> dict[str, object]:
@@ -41,3 +44,32 @@ def plant(folder: Path) -> None:
     (folder / "locked").mkdir()
     (folder / "locked" / "x").write_text("x\n")
     (folder / "locked").chmod(0o555)
+
+
+NAMES = st.binary(min_size=1, max_size=6).map(lambda n: n.replace(b"/", b"_").replace(b"\0", b"-")).filter(
+    lambda n: n not in (b".", b"..")
+)  # fmt: skip
+LEAVES = st.one_of(
+    st.tuples(st.just("file"), st.binary(max_size=300), st.sampled_from([0o644, 0o600, 0o755, 0o400, 0o000, 0o6711])),
+    st.tuples(st.just("link"), st.binary(min_size=1, max_size=20).filter(lambda t: b"\0" not in t), st.just(0)),
+)
+FOLDERS = st.recursive(
+    st.dictionaries(NAMES, LEAVES, max_size=3),
+    lambda inner: st.dictionaries(NAMES, st.one_of(LEAVES, inner), max_size=4),
+    max_leaves=12,
+)
+
+
+def make(folder: Path, content: dict[bytes, Any]) -> None:
+    """Such a folder on the disk."""
+    folder.mkdir(exist_ok=True)
+    for name, one in content.items():
+        path = folder / os.fsdecode(name)
+        if isinstance(one, dict):
+            make(path, one)
+            path.chmod(0o700 | len(one) & 0o77)
+        elif one[0] == "link":
+            path.symlink_to(os.fsdecode(one[1]))
+        else:
+            path.write_bytes(one[1])
+            path.chmod(one[2])

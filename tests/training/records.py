@@ -20,7 +20,9 @@ def ticking(start: float = 1000.0) -> Callable[[], float]:
     return itertools.count(start).__next__
 
 
-def evaluation(commit: str, item: str = "a", *, split: str = "val", replicate: int = 0, score: float = 1.0) -> Evaluation:
+def evaluation(
+    commit: str, item: str = "a", *, split: str = "val", replicate: int = 0, score: float = 1.0
+) -> Evaluation:
     """One that was made."""
     return Evaluation(EvalKey(commit, item, "v1", split, replicate), True, {"said": item}, {"score": score}, "good")
 
@@ -33,7 +35,9 @@ def one_epoch(record: Record, experiment: str, epoch: int, text: str, parent: st
         record.put_evaluation(evaluation(made.id, item))
     with record.transaction():
         record.put_epoch(EpochRow(experiment, epoch, made.id, parent, "accept", "better", {"score": epoch / 10}))
-        happened = [Event(number, 1.0, kind, span=made.id, data={"epoch": epoch}) for number, kind in enumerate(EVENTS)]
+        happened = [
+            Event(number, 1.0, kind, span=made.id, data={"epoch": epoch}) for number, kind in enumerate(EVENTS)
+        ]
         record.put_events(experiment, happened)
         record.point(experiment, "last_accepted", made.id, why=f"epoch {epoch}")
         record.add_context(experiment, ContextEntry("policy", f"epoch {epoch} is better", "accept", epoch, made.id))

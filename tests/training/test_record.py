@@ -78,7 +78,7 @@ def test_a_commit_is_found_by_the_beginning_of_its_id_a_ref_a_tag_or_an_epoch(re
 
 def test_a_commit_that_is_not_there_says_what_may_be_meant(record: Record) -> None:
     one_epoch(record, "exp", 1, "text")
-    with pytest.raises(TrainingError, match="no commit 'last_acepted'.*Did you mean 'last_accepted'"):
+    with pytest.raises(TrainingError, match=r"no commit 'last_acepted'.*Did you mean 'last_accepted'"):
         record.get_commit("last_acepted", "exp")
     with pytest.raises(TrainingError, match="no commit 'epoch-7'"):
         record.get_commit("epoch-7", "exp")
@@ -114,7 +114,7 @@ def test_bringing_a_commit_makes_the_parameters_what_they_were(record: Record) -
 def test_bringing_into_other_parameters_is_refused_by_name(record: Record) -> None:
     made = record.commit(named(TextParameter("x", name="prompt")), experiment="exp")
     other = TextParameter("stays", name="promt")
-    with pytest.raises(TrainingError, match="no state for parameter 'promt'.*Did you mean 'prompt'"):
+    with pytest.raises(TrainingError, match=r"no state for parameter 'promt'.*Did you mean 'prompt'"):
         record.bring(made, named(other))
     with pytest.raises(TrainingError, match="also holds parameter 'prompt'"):
         record.bring(made, [])
@@ -134,7 +134,7 @@ def test_what_fails_half_way_is_put_back_as_it_was(record: Record) -> None:
     first, second = TextParameter("old first", name="a"), Stubborn("no", name="b")
     made = record.commit(named(first, second), experiment="exp", epoch=5)
     first.data, second.data = "new first", "new second"
-    with pytest.raises(TrainingError, match="'b' cannot be brought to commit .*epoch 5 of experiment 'exp'.*full"):
+    with pytest.raises(TrainingError, match=r"'b' cannot be brought to commit .*epoch 5 of experiment 'exp'.*full"):
         record.bring(made, named(first, second))
     assert (first.data, second.data) == ("new first", "new second")
 
@@ -323,7 +323,9 @@ def test_state_is_what_was_last_set(record: Record) -> None:
 
 def test_the_journal_is_asked_by_source_text_and_number(record: Record) -> None:
     for number, source in enumerate(["user", "policy", "user", "optimizer"]):
-        record.add_context("exp", ContextEntry(source, f"Reason {number}", decision="rollback" if number == 2 else ""))
+        record.add_context(
+            "exp", ContextEntry(source, f"Reason {number}", decision="rollback" if number == 2 else "")
+        )
     assert [entry.text for entry in record.context("exp")] == [f"Reason {number}" for number in range(4)]
     assert [entry.text for entry in record.context("exp", source="user")] == ["Reason 0", "Reason 2"]
     assert [entry.text for entry in record.context("exp", contains="ROLL")] == ["Reason 2"]
@@ -345,14 +347,14 @@ def test_experiments_come_in_the_order_they_were_begun_though_the_clock_stands_o
 
 def test_a_second_experiment_of_one_name_is_refused_and_the_first_is_as_it_was(record: Record) -> None:
     record.create("other", parent="exp", config={"lr": 1}, tags=["a"], why="to see")
-    with pytest.raises(TrainingError, match="an experiment 'other' in .* already"):
+    with pytest.raises(TrainingError, match=r"an experiment 'other' in .* already"):
         record.create("other", config={"lr": 2})
     row = record.experiment("other")
     assert (row.parent, row.config, row.tags, row.why, row.status) == ("exp", {"lr": 1}, ("a",), "to see", "pending")
 
 
 def test_an_experiment_that_is_not_there_says_which_may_be_meant(record: Record) -> None:
-    with pytest.raises(TrainingError, match="no experiment 'exq'.*Did you mean 'exp'"):
+    with pytest.raises(TrainingError, match=r"no experiment 'exq'.*Did you mean 'exp'"):
         record.experiment("exq")
     with pytest.raises(TrainingError, match="Did you mean 'exp'"):
         record.create("new", parent="exq")
@@ -411,6 +413,6 @@ def test_a_record_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     Record.open(path).close()
     change(path, "UPDATE meta SET value = 9 WHERE name = 'training'")
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="newer release .version 9"):
+    with pytest.raises(StoreError, match=r"newer release .version 9"):
         Record.open(path)
     assert path.read_bytes() == before

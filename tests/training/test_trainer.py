@@ -159,6 +159,46 @@ def test_an_evaluation_that_fails_is_tried_again_then_counts_as_failed_not_as_ze
     assert result.metrics["accuracy"] == 0.5
 
 
+def test_the_figures_of_training_are_those_of_training_and_not_of_validation() -> None:
+    result = Trainer().fit(
+        Vocabulary("ab", script=["ab cd"]), loader("ab", "zz", "yy", "xx"), loader("ab", "cd"), max_epochs=1
+    )
+    assert result.history[-1].metrics["accuracy"] == 1.0
+    assert result.history[-1].train["accuracy"] == 0.25
+
+
+class Fragile(Vocabulary):
+    """Cannot work at all once it has learned the wrong word."""
+
+    def forward(self, batch: Any) -> Any:
+        if "zz" in self.known.data:
+            raise ZeroDivisionError("zz")
+        return super().forward(batch)
+
+
+def test_a_change_that_breaks_everything_is_discarded_and_the_fit_goes_on() -> None:
+    module = Fragile("ab", script=["zz", "ab cd"])
+    result = Trainer(policy=UP).fit(module, loader(batch_size=4), loader(), max_epochs=2)
+    assert verdicts(result) == ["discard", "accept"]
+    assert "2 evaluations failed" in result.history[1].reason and "zz" in result.history[1].reason
+    assert module.known.data == "ab cd"
+
+
+def test_a_step_in_mid_epoch_that_breaks_the_next_batch_is_refused_and_undone() -> None:
+    module = Fragile("ab", script=["zz", "ab cd", "ab cd ef"])
+    result = Trainer(policy=UP).fit(module, loader(), loader(), max_epochs=2)
+    assert verdicts(result) == ["discard", "accept"]
+    assert "batch 1 worked before it" in result.history[1].reason
+    assert module.known.data == "ab cd ef"
+
+
+def test_a_refused_step_leaves_nothing_of_the_steps_before_it() -> None:
+    module = Vocabulary("ab", script=["ab cd", 5, None, None])
+    result = Trainer(policy=UP).fit(module, loader(), loader(), max_epochs=2)
+    assert verdicts(result)[0] == "discard" and "takes a text" in result.history[1].reason
+    assert module.known.data == "ab"
+
+
 def test_an_evaluator_that_always_fails_ends_the_fit() -> None:
     class Dead(Vocabulary):
         def validation_step(self, batch: Any, batch_idx: int) -> Any:

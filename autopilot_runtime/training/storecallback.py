@@ -1,0 +1,47 @@
+"""Keeps a snapshot of every epoch in a store, under the number of the epoch: `store.checkout(3)` brings it back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from autopilot_runtime.training.callback import Callback
+
+
+class StoreCheckpointCallback(Callback):
+    """Snapshots into a `FileStore`, or into anything with `snapshot(epoch)`. `accepted_only`: only what stands."""
+
+    def __init__(self, store: Any, *, accepted_only: bool = False) -> None:
+        self.store = store
+        self.accepted_only = accepted_only
+        self.snapshots: dict[int, Any] = {}  # epoch -> what the store called it
+
+    def on_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Keep the state that stands after the epoch."""
+        history = getattr(trainer, "history", ())
+        row = history[-1] if history else None
+        if self.accepted_only and row is not None and row.verdict != "accept":
+            return
+        epoch = trainer.current_epoch
+        why = f"epoch {epoch}" + (f": {row.verdict}, {row.reason}" if row is not None else "")
+        offered = {"parameters": list(module.named_parameters()), "why": why}
+        self.snapshots[epoch] = self.store.snapshot(epoch, **_taken(self.store.snapshot, offered))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was snapshotted, for a resume."""
+        return {"snapshots": {str(epoch): name for epoch, name in self.snapshots.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with that."""
+        self.snapshots = {int(epoch): name for epoch, name in state.get("snapshots", {}).items()}
+
+
+def _taken(function: Any, offered: dict[str, Any]) -> dict[str, Any]:
+    """What of this a function takes: a store of a user's own may only take the epoch."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return offered
+    return {name: value for name, value in offered.items() if name in parameters}
