@@ -15,7 +15,7 @@ from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.fingerprint import DatasetFingerprint
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.loss import Loss
-from autopilot_runtime.training.measure import Measure
+from autopilot_runtime.training.measure import Measure, directions
 from autopilot_runtime.training.module import Module
 from autopilot_runtime.training.optimizer import Optimizer, Scheduler
 from autopilot_runtime.training.parameter import Parameter
@@ -98,12 +98,14 @@ class Fit:
         event = scope.emit(type, epoch=self.epoch, step=self.global_step, commit=span, **data)
         if type not in _PASSING:
             self.events.append(event)
+            self.trainer.tracking.log_event(event)
         return event
 
     def tell_why(self, source: str, text: str, *, decision: str = "", commit: str = "", **data: Any) -> None:
         """Write into the journal of why."""
         entry = ContextEntry(source=source, text=text, decision=decision, epoch=self.epoch, commit=commit, data=data)
-        self.record.add_context(self.slug, entry)
+        entry = self.record.add_context(self.slug, entry)
+        self.trainer.tracking.log_context(entry)
         self.call("on_context", entry)
 
     # ------------------------------------------------------------ states
@@ -150,6 +152,12 @@ class Fit:
                 else EventType.GATE_FAILED
             )
             self.emit(kind, commit, gate=one.gate, value=one.value, bound=one.bound, why=one.reason)
+
+    @property
+    def judged_by(self) -> dict[str, Any]:
+        """What the figures of an epoch are to be read by."""
+        told = directions(self.module.metrics())
+        return {"noise": self.noise, "monitor": self.trainer.monitor, "directions": told}
 
     @property
     def trains(self) -> bool:

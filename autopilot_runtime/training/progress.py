@@ -13,6 +13,7 @@ from autopilot_runtime.tool.visible import visible
 from autopilot_runtime.training.callback import Callback
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.gate import number_in
+from autopilot_runtime.training.plot import clipped
 from autopilot_runtime.training.plotaxis import change, figure
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def epoch_line(
         parts.append(f"{seconds:.1f} s")
     why = str(row.extra.get("why") or "")
     if why:
-        parts.append(_one_line(why))
+        parts.append(clipped(why, 80))
     if row.verdict != "accept" and row.reason and all(gate.get("passed") for gate in row.gates):
         parts.append(_one_line(row.reason))
     return "  ".join(parts)

@@ -63,7 +63,7 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
-    fit.trainer.show(fit, row, decision)
+    fit.trainer.show(row)
 
 
 def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> None:
@@ -148,7 +148,7 @@ def _row(
             "scores": measured.scores,
             "errors": measured.errors,
             "why": candidate.why,
-            "noise": fit.noise,
+            **fit.judged_by,
             "began": began,  # an epoch of several steps has states between it and the candidate
         },
     )

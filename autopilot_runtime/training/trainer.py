@@ -16,13 +16,14 @@ from autopilot_runtime.training.course import closing
 from autopilot_runtime.training.executor import Executor
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
-from autopilot_runtime.training.gate import Decision, Gate
+from autopilot_runtime.training.gate import Gate
 from autopilot_runtime.training.loop import EpochLoop, Loop
 from autopilot_runtime.training.policy import Policy
 from autopilot_runtime.training.record import EpochRow
 from autopilot_runtime.training.standing import evaluate
 from autopilot_runtime.training.start import open_fit
 from autopilot_runtime.training.stepcheck import StepCheck
+from autopilot_runtime.training.tracking import Tracking, log
 
 Status = Literal["completed", "stopped", "budget", "interrupted", "failed"]
 
@@ -81,6 +82,7 @@ class Trainer:
         self.policy: Any = policy if policy is None or hasattr(policy, "judge") else Policy(policy)
         self.experiment = experiment
         self.loggers = _listed(logger)
+        self.tracking = Tracking(self.loggers, tell=self._warn)
         self.accumulate_grad_batches = accumulate_grad_batches
         self.fast_dev_run = int(fast_dev_run)
         self.overfit_batches = overfit_batches
@@ -206,11 +208,15 @@ class Trainer:
         if self._fit is not None and self._fit.measure is not None:
             self._fit.measure.log(name, value)
 
-    def show(self, fit: Fit, row: EpochRow, decision: Decision) -> None:
-        """Give an epoch to the loggers. One that fails is told of once, and never stops a fit."""
-        for logger in self.loggers:
-            logger.log_metrics(dict(row.metrics), step=row.epoch, phase="val")
-            logger.log_metrics(dict(row.train), step=row.epoch, phase="train")
+    def show(self, row: EpochRow) -> None:
+        """Give an epoch to the loggers."""
+        for phase, metrics in (("train", row.train), ("val", row.metrics)):
+            if metrics:
+                self.tracking.log_metrics(metrics, step=row.epoch, phase=phase)
+
+    def _warn(self, text: str) -> None:
+        log.warning("%s", text)
+        Scope(self.stream).emit(EventType.WARNING, message=text)
 
     def _running(self, what: str) -> Fit:
         if self._fit is None:
