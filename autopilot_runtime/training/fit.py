@@ -15,7 +15,7 @@ from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.fingerprint import DatasetFingerprint
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.loss import Loss
-from autopilot_runtime.training.measure import Measure
+from autopilot_runtime.training.measure import Measure, directions
 from autopilot_runtime.training.module import Module
 from autopilot_runtime.training.optimizer import Optimizer, Scheduler
 from autopilot_runtime.training.parameter import Parameter
@@ -110,6 +110,12 @@ class Fit:
         self.tracking.log_context(entry)
         self.call("on_context", entry)
 
+    def tell_loggers(self, row: EpochRow) -> None:
+        """Give an epoch's figures to the loggers."""
+        for phase, metrics in (("train", row.train), ("val", row.metrics)):
+            if metrics:
+                self.tracking.log_metrics(metrics, step=row.epoch, phase=phase)
+
     # ------------------------------------------------------------ states
 
     def keep(self, parents: Sequence[str], *, why: str = "", source: str = "") -> Commit:
@@ -154,6 +160,12 @@ class Fit:
                 else EventType.GATE_FAILED
             )
             self.emit(kind, commit, gate=one.gate, value=one.value, bound=one.bound, why=one.reason)
+
+    @property
+    def judged_by(self) -> dict[str, Any]:
+        """What the figures of an epoch are to be read by."""
+        told = directions(self.module.metrics())
+        return {"noise": self.noise, "monitor": self.trainer.monitor, "directions": told}
 
     @property
     def trains(self) -> bool:

@@ -63,8 +63,7 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
-    fit.tracking.log_metrics(row.metrics, step=row.epoch, phase="val")
-    fit.tracking.log_metrics(row.train, step=row.epoch, phase="train")
+    fit.tell_loggers(row)
 
 
 def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> None:
@@ -149,7 +148,7 @@ def _row(
             "scores": measured.scores,
             "errors": measured.errors,
             "why": candidate.why,
-            "noise": fit.noise,
+            **fit.judged_by,
             "began": began,  # an epoch of several steps has states between it and the candidate
         },
     )

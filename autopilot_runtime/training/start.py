@@ -80,9 +80,10 @@ def open_fit(
 
 
 def _tracking(trainer: Any, record: Record, experiment: Any) -> Tracking:
+    loggers = None if trainer.fast_dev_run else trainer.loggers
     if trainer.loggers is None and experiment is not None:
-        return Tracking(JSONLLogger(record.store.path.parent / f"{quote(experiment.slug, safe=' ')}.jsonl"))
-    return Tracking(None if trainer.fast_dev_run else trainer.loggers)
+        loggers = JSONLLogger(record.store.path.parent / f"{quote(experiment.slug, safe=' ')}.jsonl")
+    return Tracking(loggers, tell=trainer.warn)
 
 
 def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, environment: Any) -> Steps:
