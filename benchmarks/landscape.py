@@ -63,7 +63,9 @@ class Landscape:
         for split, count in (("train", self.train), ("val", self.val)):
             self.items[split] = [self._item(f"{split}-{at}", known, weights, rng) for at in range(count)]
 
-    def _item(self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random) -> Item:
+    def _item(
+        self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random
+    ) -> Item:
         needs: dict[tuple[str, str], None] = {}
         for one in rng.choices(known, weights, k=rng.choice((1, 2, 2, 3))):
             needs[one] = None
@@ -116,7 +118,9 @@ class Deceptive(Landscape):
     clusters: int = 4
     lift: float = 0.6
 
-    def _item(self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random) -> Item:
+    def _item(
+        self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random
+    ) -> Item:
         cluster = rng.randrange(self.clusters)
         own = known[cluster :: self.clusters]
         return Item(name, tuple(rng.sample(own, k=min(len(own), rng.choice((1, 2, 3, 3))))), cluster)

@@ -55,7 +55,9 @@ class Texts(AutoPilotModule):
         for one in batch:
             seen = self.land.measure(self.state, one.metadata["item"])
             faults = [[fault.kind, fault.component, fault.line] for fault in seen.faults]
-            found.append(EvalDatum(id=one.id, success=True, metrics={"score": seen.score}, metadata={"faults": faults}))
+            found.append(
+                EvalDatum(id=one.id, success=True, metrics={"score": seen.score}, metadata={"faults": faults})
+            )
         return found
 
     def configure_optimizers(self) -> Any:
