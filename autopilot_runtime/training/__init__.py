@@ -14,7 +14,7 @@ _HOME = {
     "fingerprint": "DatasetFingerprint",
     "parameter": "Parameter ScalarParameter TextParameter JSONParameter",
     "pathparameter": "PathParameter",
-    "gradient": "Gradient NumericGradient TextGradient Gradients",
+    "gradient": "Gradient NumericGradient TextGradient Gradients parts_of",
     "collate": "ConcatCollator AgentCollator SequentialCollator",
     "graph": "Operator Context no_grad",
     "module": "Module",
