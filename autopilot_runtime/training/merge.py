@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 from autopilot_runtime.store.merge3 import Merged as Lines
@@ -87,21 +88,26 @@ class ComponentMerger:
     ) -> tuple[Candidate, Candidate, Candidate] | None:
         """(ours, theirs, the state both came of) that together could be best: what each is best at, added up, exceeds
         the better one by more than `min_gain`. None when there are no two such."""
-        by_commit = {one.commit: one for one in pool}
-        above = {one.commit: _ancestors(one, by_commit) for one in pool}
         led = ParetoSelector().leads(pool) if pool else {}
         front = [one for one in pool if led[one.commit]]
-        past, best, chosen = set(tried), self.min_gain, None
-        for at, one in enumerate(front):
-            for other in front[at + 1 :]:
-                ours, theirs = (one, other) if one.mean >= other.mean else (other, one)
-                base = next((up for up in above[ours.commit] if up in above[theirs.commit]), None)
-                if base is None or base in (ours.commit, theirs.commit):
-                    continue
-                gain = _together(ours, theirs) - ours.mean
-                if gain > best and frozenset((ours.commit, theirs.commit)) not in past:
-                    best, chosen = gain, (ours, theirs, by_commit[base])
+        past, by_commit = set(tried), {one.commit: one for one in pool}
+        best, chosen = self.min_gain, None
+        for one, other in combinations(front, 2):
+            ours, theirs = (one, other) if one.mean >= other.mean else (other, one)
+            gain = _together(ours, theirs) - ours.mean
+            if gain <= best or frozenset((ours.commit, theirs.commit)) in past:
+                continue
+            base = _fork(ours, theirs, by_commit)
+            if base is not None:
+                best, chosen = gain, (ours, theirs, base)
         return chosen
+
+
+def _fork(one: Candidate, other: Candidate, by_commit: Mapping[str, Candidate]) -> Candidate | None:
+    """The nearest state that both came of; None when there is none, or when it is one of the two."""
+    theirs = set(_ancestors(other, by_commit))
+    base = next((up for up in _ancestors(one, by_commit) if up in theirs), None)
+    return None if base is None or base in (one.commit, other.commit) else by_commit[base]
 
 
 def _ancestors(one: Candidate, by_commit: Mapping[str, Candidate]) -> list[str]:
@@ -181,19 +187,24 @@ def _document(base: Any, ours: Any, theirs: Any, place: str, conflicts: list[str
     if ours == base:
         return theirs
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        was = base if isinstance(base, dict) else {}
-        merged: dict[str, Any] = {}
-        for key in dict.fromkeys((*ours, *theirs)):
-            old, mine, other = (one.get(key, _GONE) for one in (was, ours, theirs))
-            value = _document(old, mine, other, f"{place}.{key}", conflicts)
-            if value is not _GONE:
-                merged[key] = value
-        return merged
+        return _object(base if isinstance(base, dict) else {}, ours, theirs, place, conflicts)
     conflicts.append(place)
     if isinstance(ours, list) and isinstance(theirs, list):
-        known = base if isinstance(base, list) else []
-        return [*ours, *(one for one in theirs if one not in known and one not in ours)]
+        known = [*(base if isinstance(base, list) else []), *ours]
+        return [*ours, *(one for one in theirs if one not in known)]
     return theirs if ours is _GONE else ours
+
+
+def _object(
+    base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any], place: str, conflicts: list[str]
+) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for key in dict.fromkeys((*ours, *theirs)):
+        old, mine, other = (one.get(key, _GONE) for one in (base, ours, theirs))
+        value = _document(old, mine, other, f"{place}.{key}", conflicts)
+        if value is not _GONE:
+            merged[key] = value
+    return merged
 
 
 def _shown(lines: Sequence[bytes]) -> str:
