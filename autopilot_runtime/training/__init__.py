@@ -131,7 +131,7 @@ _HOME = {
     "acceptor": "Acceptor StrictAcceptor PairedAcceptor WilcoxonAcceptor",
     "stepcheck": "StepCheck",
     "stopper": "Stopper PlateauStopper BudgetStopper TargetStopper",
-    "merge": "ComponentMerger",
+    "merge": "ComponentMerger Merged",
     "experiment": "Experiment",
     "record": "Record Commit EvalKey Evaluation EpochRow ExperimentRow",
     "recordsalvage": "salvage",

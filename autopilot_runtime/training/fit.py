@@ -79,6 +79,8 @@ class Fit:
     pool: list[Candidate] = field(default_factory=list)
     history: list[EpochRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    began: str = ""  # the state that was chosen for this epoch to start from
+    merging: tuple[str, ...] = ()  # the two that this epoch puts together
     resumed: bool = False
     data: dict[str, DatasetFingerprint] = field(default_factory=dict)
     fingerprint: dict[str, str] = field(default_factory=dict)
