@@ -16,8 +16,8 @@ import sys
 MANY = 32  # runtimes that are open at the same time
 CALM_ENV = "AUTOPILOT_CALM_GC"  # "0": leave the collector as it is
 # How many rounds of the generation below go before one of the middle, and before a full one: those of the middle are
-# half as long, and a full one comes after twenty times as much.
-_MIDDLE, _FULL = 5, 400
+# a quarter as long as by default, and a full one comes after seventeen times as much.
+_MIDDLE, _FULL = 2, 700
 # What Python comes with. Whoever has set something else knows better; the collector of 3.14 has no full rounds of
 # this kind (its third number is 0), and without the GIL there are no generations.
 _DEFAULTS = ((700, 10, 10), (2_000, 10, 10))

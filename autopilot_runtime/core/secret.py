@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
+from weakref import WeakValueDictionary
 
 MASK = "[secret masked]"
 NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
@@ -101,6 +102,15 @@ class Redactor:
         self._longest = max(map(len, self._heads))
 
     @classmethod
+    def of(cls, values: Iterable[str]) -> Redactor:
+        """The one for these values; who asks for the same gets the same, as long as anybody has it."""
+        key = frozenset(values)
+        found = _in_use.get(key)
+        if found is None:
+            found = _in_use[key] = cls(key)
+        return found
+
+    @classmethod
     def from_environ(cls, named: Iterable[str] = ()) -> Redactor:
         """A redactor for what the process environment holds now."""
         return cls(secret_values(os.environ, named))
@@ -144,6 +154,9 @@ class Redactor:
             if text[-size:] in self._heads:
                 return len(text) - size
         return len(text)
+
+
+_in_use: WeakValueDictionary[frozenset[str], Redactor] = WeakValueDictionary()
 
 
 class StreamMask:

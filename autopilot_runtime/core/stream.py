@@ -28,7 +28,7 @@ class Stream:
     """Numbers events, keeps the newest, and hands each to every listener in the same order."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time, kept: int = KEPT) -> None:
-        self.redactor = Redactor()
+        self.redactor = Redactor.of(())
         self._clock = clock
         self._lock = threading.RLock()
         self._seq = 0
@@ -86,6 +86,13 @@ class Stream:
             feed = Feed(self, [] if since is None else self.since(since))
             self._listeners += (feed.put,)
         return feed
+
+    def close(self) -> None:
+        """End every feed."""
+        for listener in self._listeners:
+            feed = getattr(listener, "__self__", None)
+            if isinstance(feed, Feed):
+                feed.close()
 
     def shut(self, feed: Feed) -> None:
         """Stop feeding `feed`; what it holds can still be read."""

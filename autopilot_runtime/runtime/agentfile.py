@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -41,7 +42,7 @@ from autopilot_runtime.runtime.yamlmarks import Key, Marked, load_marked
 __all__ = ["AgentFile", "ToolChoice", "json_schema"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class AgentFile:
     """An agent, as its file says. Everything in it is checked except tool names, which the packs know."""
 
@@ -79,7 +80,7 @@ class AgentFile:
             marked = Marked(_overridden(marked.data, changed), marked.marks)
         spec = _checked(marked, str(found))
         resolved = resolve_agent(spec, marked, shown=str(found), folder=real.parent)
-        return cls(
+        agent = cls(
             path=real,
             name=spec.name,
             role=spec.role.strip(),
@@ -98,6 +99,7 @@ class AgentFile:
             shown_path=str(found),
             marked=marked,
         )
+        return _shared(agent, (str(found), raw, repr(changed)))
 
     def problem(self, key: Key, text: str) -> str:
         """`agent.yaml:12:7 tools.3: text`: a line for an `AgentFileError` about something in this file."""
@@ -167,6 +169,21 @@ class AgentFile:
             "output_schema": self.output_schema,
             "mcp_servers": {name: masked(s.model_dump()) for name, s in self.mcp_servers.items()},
         }
+
+
+_loaded: WeakValueDictionary[tuple[str, bytes, str], AgentFile] = WeakValueDictionary()
+
+
+def _shared(agent: AgentFile, source: tuple[str, bytes, str]) -> AgentFile:
+    """The one that is in use already, if it is the same: hundreds of runtimes of one file hold one of it.
+
+    It was read anew all the same, so what has changed around the file (its prompt, say) makes it another one.
+    """
+    known = _loaded.get(source)
+    if known == agent:
+        return known
+    _loaded[source] = agent
+    return agent
 
 
 def _read(found: Path) -> tuple[bytes, Path]:

@@ -280,9 +280,8 @@ class Kit:
 
     def answer(self, request_id: str, value: Any) -> Awaitable[None] | None:
         """Keep the answer to a request of a suspended run."""
-        return waited(
-            self.keeper.when_open(lambda: self.requests.answer(request_id, value, let_go=not self.keeper.in_use))
-        )
+        keeper = self.keeper
+        return waited(keeper.when_open(lambda: self.requests.answer(request_id, value, let_go=not keeper.in_use)))
 
     # ------------------------------------------------------------ what lives longer
 
@@ -305,7 +304,7 @@ class Kit:
         names = self.agent.secret_env_names().union(*(one.secret_env_names() for one in self.ground.roster))
         # A secret that has left the environment is still one.
         self._secrets |= secret_values(os.environ, names)
-        self.stream.redactor = Redactor(self._secrets)
+        self.stream.redactor = Redactor.of(self._secrets)
 
     @property
     def tag(self) -> str:
@@ -352,6 +351,11 @@ class Kit:
         return [
             TerminalState(t.session_id, t.status, t.cwd, t.pid, t.command, background=t.background) for t in states
         ]
+
+    def shut_feeds(self) -> None:
+        """End what reads the events. The stream of a sub-agent is its caller's."""
+        if self._mandate is None:
+            self.stream.close()
 
     def stop_children(self) -> None:
         """End what terminals run, now (abort)."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,6 @@ class AsyncRuntime:
         self._over: asyncio.Event | None = None  # set when the run has let go of everything
         self._untold: str | None = None  # a task that the conversation does not hold yet
         self._continued = False  # a suspended run went on with its answer, and resume() has not been asked for it
-        self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._final = when_gone(self, self._kit.terminals)
 
     # ------------------------------------------------------------ runs
@@ -82,6 +80,7 @@ class AsyncRuntime:
             raise TypeError(f"a task is text, not {type(task).__name__}")
         if not task.strip():
             raise SetupError("The task is empty: say what is to be done.")
+        await turn()
         await self._kit.keeper.open()
         return await self._go(task)
 
@@ -146,7 +145,6 @@ class AsyncRuntime:
     def open_feed(self, since: int | None = None) -> Feed:
         """A feed of events for one reader: after number `since`, or (None) from now on."""
         feed = self._kit.stream.open(since)
-        self._feeds.add(feed)
         if self._closed:
             feed.close()
         return feed
@@ -168,7 +166,6 @@ class AsyncRuntime:
             raise RunInProgress("This runtime is at work; wait for its run() to end, or use a second Runtime.")
         self._busy, self._over, self._untold, self._continued = True, asyncio.Event(), task, False
         try:
-            await turn()
             return await self._supervised(task)
         finally:
             self._busy = self._abort = False
@@ -329,8 +326,7 @@ class AsyncRuntime:
             await self._kit.close()
             self._final()
         finally:
-            for feed in list(self._feeds):
-                feed.close()
+            self._kit.shut_feeds()
 
     async def __aenter__(self) -> AsyncRuntime:
         await self._kit.keeper.open()

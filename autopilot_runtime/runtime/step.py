@@ -63,6 +63,7 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
             payloads=len(reply.payloads),
             reads=book.reads,
         )
+        await turn()
     except ReplayError as error:  # what was recorded of this block cannot be given back to it
         result = BlockResult(failure=Failure("stopped", str(error)))
     finally:
@@ -89,7 +90,6 @@ async def act(run: Run, parts: Parts, reply: Reply) -> BlockResult | None:
 
 async def observe(run: Run, parts: Parts, heard: Heard, result: BlockResult | None) -> Ending | None:
     """Put into the conversation what happened, and see whether that was the end."""
-    await turn()
     reply = heard.reply
     check_stop(heard, parts)
     if reply.kind == "empty":

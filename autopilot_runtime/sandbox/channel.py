@@ -19,6 +19,8 @@ from autopilot_runtime.sandbox.zygote import zygote
 
 _BIG_FRAME = 256 * 1024
 _REPORT_SECONDS = 5.0
+_FORK_SECONDS = 20.0  # for the first report; a zygote that died is noticed at once, so this is for a busy machine
+_AT_ONCE = 8  # workers that one loop waits for: of hundreds asked for in one instant, the last would seem dead
 # What is on its way at most; a large value then takes few turns between the two processes.
 _CHUNK = 256 * 1024
 
@@ -120,8 +122,30 @@ def _let_go(sock: socket.socket, status: socket.socket, pidfd: int) -> None:
     os.close(pidfd)
 
 
+class _Door(asyncio.Semaphore):
+    """Where those of one loop wait who want a worker."""
+
+    visitors = 0
+
+
+_doors: dict[asyncio.AbstractEventLoop, _Door] = {}
+
+
 async def hire() -> Worker:
     """A fresh worker from this process's zygote. Raises SandboxUnavailable."""
+    loop = asyncio.get_running_loop()
+    door = _doors.setdefault(loop, _Door(_AT_ONCE))
+    door.visitors += 1
+    try:
+        async with door:
+            return await _forked()
+    finally:
+        door.visitors -= 1
+        if not door.visitors:  # a door that somebody has waited at holds its loop
+            del _doors[loop]
+
+
+async def _forked() -> Worker:
     for _ in range(2):
         source = await in_thread(zygote)
         mine, theirs = socket.socketpair()
@@ -148,7 +172,7 @@ async def hire() -> Worker:
 
 async def _introduction(status: socket.socket) -> tuple[int, int]:
     """The first report: the worker's number, and the descriptor that stands for it."""
-    async with asyncio.timeout(_REPORT_SECONDS):
+    async with asyncio.timeout(_FORK_SECONDS):
         await _readable(status)
     data, fds, _, _ = socket.recv_fds(status, 256, 1)
     if not data or not fds:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
@@ -80,7 +81,7 @@ class Tool:
 
     def with_config(self, config: Mapping[str, Any]) -> Tool:
         """The same tool with the settings of an agent file."""
-        return replace(self, config=dict(config))
+        return replace(self, config=deepcopy(dict(config))) if config or self.config else self
 
     def with_agents(self, agents: Mapping[str, str], *, listed: bool = True) -> Tool:
         """The same tool with the agents it may call, which are `listed` where the model reads of the tool."""

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
-import importlib.util
-import os
-import sys
 import threading
-import traceback
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from autopilot_runtime.core.errors import SetupError
-from autopilot_runtime.training.experiment import FOLDER, Experiment
 from autopilot_runtime.training.fault import meant
 from autopilot_runtime.training.module import Module
+from autopilot_runtime.training.projectfile import ProjectFile, read_project
 from autopilot_runtime.training.workbench import Workbench
 
-# What a project file may hold beside the module, under any of these names.
-_NAMES = {
-    "train_dataloaders": ("train_dataloaders", "train_loader", "train"),
-    "val_dataloaders": ("val_dataloaders", "val_loader", "val"),
-    "datamodule": ("datamodule", "data"),
-    "trainer": ("trainer",),
-}
 _SETTINGS = ("policy", "acceptor", "budget", "monitor", "experiment", "executor", "callbacks", "logger", "seed")
 _lock = threading.RLock()
 _open: dict[str, Workbench] = {}
@@ -49,65 +34,32 @@ def bench_of(project: str) -> Workbench:
 
 
 def _made(project: str) -> Workbench:
-    path, _, name = project.rpartition(":")
-    if not path.endswith(".py"):
-        path, name = project, "module"
-    if not path.endswith(".py"):
+    if ":" not in project and not project.endswith(".py"):
         raise SetupError(
             f"project: {project!r} is no project: give a Python file and a name in it, ./train.py:module, or the "
             f"name of a workbench that was offered.{meant(project, _open)}"
         )
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise SetupError(f"project: there is no file {file}")
-    loaded = _loaded(file.resolve())
-    if not hasattr(loaded, name):
-        names = [one for one in vars(loaded) if not one.startswith("_")]
-        raise SetupError(f"project: {file} has no {name!r}.{meant(name, names)}")
-    value = getattr(loaded, name)
+    found = read_project(project)
+    value = found.value
     if not isinstance(value, (Module, Workbench)) and callable(value):
         value = value()
     if isinstance(value, Workbench):
         return value
     if not isinstance(value, Module):
-        raise SetupError(f"project: {name} in {file} is {type(value).__name__}; a Module or a Workbench is needed")
-    return _bench(loaded, value, file.resolve())
+        kind = type(value).__name__
+        raise SetupError(f"project: {project} gives {kind}; a Module or a Workbench is needed")
+    return _bench(found, value)
 
 
-def _bench(loaded: ModuleType, module: Module, file: Path) -> Workbench:
-    given: dict[str, Any] = {}
-    for key, names in _NAMES.items():
-        found = next((getattr(loaded, name) for name in names if hasattr(loaded, name)), None)
-        if found is not None:
-            given[key] = found() if callable(found) and key != "trainer" and not hasattr(found, "__iter__") else found
-    settings = {key: getattr(loaded, key) for key in _SETTINGS if hasattr(loaded, key)}
-    if "trainer" not in given:
-        settings.setdefault("experiment", Experiment(file.stem, path=file.parent / FOLDER))
+def _bench(found: ProjectFile, module: Module) -> Workbench:
+    given = {key: value for key, value in found.data.items() if key != "test_dataloaders"}
+    settings = {key: value for key, value in found.settings.items() if key in _SETTINGS}
+    if found.trainer is None:
+        settings.setdefault("experiment", found.own_experiment())
         given.update(settings)
     elif settings.keys() - {"experiment"}:
         odd = ", ".join(sorted(settings.keys() - {"experiment"}))
-        raise SetupError(f"project: {file} has a trainer and, beside it, {odd}: give these to the trainer")
+        raise SetupError(f"project: {found.file} has a trainer and, beside it, {odd}: give these to the trainer")
+    else:
+        given["trainer"] = found.trainer
     return Workbench(module, **given)
-
-
-def _loaded(file: Path) -> ModuleType:
-    """The file, run as a module of its own; files beside it can be imported by it."""
-    name = f"autopilot_project_{hashlib.sha256(os.fsencode(file)).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise SetupError(f"project: {file} cannot be loaded as Python")
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded
-    sys.path.insert(0, str(file.parent))
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException as error:
-        del sys.modules[name]
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f"{file}:{lines[-1]}" if lines else str(file)
-        raise SetupError(f"project: {where}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(file.parent))
-    return loaded

@@ -438,3 +438,18 @@ def test_leaving_without_closing_is_quiet() -> None:
         print("done")
     """
     assert script(code) == "done\n"
+
+
+async def test_hundreds_are_asked_for_in_one_instant_and_the_zygote_is_not_taken_for_dead() -> None:
+    threads = threading.active_count()
+    boxes = [PythonSandbox() for _ in range(150)]
+    before = zygote().pid
+    starts = [asyncio.create_task(box.start()) for box in boxes]
+    most = 0
+    while not all(start.done() for start in starts):
+        most = max(most, threading.active_count() - threads)
+        await asyncio.sleep(0)
+    await asyncio.gather(*starts)
+    assert zygote().pid == before
+    assert most <= 16, "those who wait for a worker wait on the loop, not each on a thread"
+    await asyncio.gather(*(box.close() for box in boxes))
