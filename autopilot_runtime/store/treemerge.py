@@ -90,12 +90,13 @@ def _both(store: Store, path: bytes, was: State | None, own: State | None, now: 
     """A path that both have changed."""
     if own is None or now is None or own.kind != now.kind or own.kind not in ("file", "folder"):
         return Clash(path, was, own, now)
-    mode = _mode(was.mode if was is not None and was.kind == own.kind else None, own.mode, now.mode)
+    before = was if was is not None and was.kind == own.kind else None
+    mode = _mode(before.mode if before else None, own.mode, now.mode)
     if own.kind == "folder":
-        return bare(mode) if mode is not None else Clash(path, was, own, now)
-    text = store.get(was.digest) if was is not None and was.kind == "file" else b""
+        return Clash(path, was, own, now) if mode is None else bare(mode)
+    text = store.get(before.digest) if before else b""
     merged = merge3(text, store.get(own.digest), store.get(now.digest))
-    if merged.conflicts or mode is None:
+    if mode is None or merged.conflicts:
         return Clash(path, was, own, now, merged)
     return State("file", mode, len(merged.data), store.put(merged.data))
 
