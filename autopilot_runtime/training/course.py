@@ -197,7 +197,7 @@ def _conclude(fit: Fit) -> None:
 def _finish(fit: Fit, status: str) -> None:
     ended = fit.ended or ("stopped" if fit.stop else status)
     fit.emit(EventType.FIT_END, fit.accepted or "", status=ended, why=fit.stop, metrics=dict(fit.accepted_metrics))
-    if not fit.ended or fit.ended == "budget":
+    if fit.experiment is None and (not fit.ended or fit.ended == "budget"):  # else the experiment says so itself
         fit.tell_why("trainer", fit.stop or f"{fit.epoch} epochs", decision=ended)
     with fit.record.transaction():
         fit.record.put_events(fit.slug, fit.events)
