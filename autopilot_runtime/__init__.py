@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from autopilot_runtime.cli.train.projectcli import AutoPilotCLI
     from autopilot_runtime.core.decision import Decision
     from autopilot_runtime.core.errors import (
         AgentFileError,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "cli.train.projectcli": "AutoPilotCLI",
     "core.decision": "Decision",
     "core.errors": "AgentFileError AutopilotError EditConflict MissingExtra PathRefused PermissionDenied "
     "ProviderError ReplayError RunInProgress RuntimeClosed SandboxUnavailable SessionConflict SessionError "
@@ -95,6 +97,7 @@ __all__ = [
     "AgentFileError",
     "AsyncDatabaseSession",
     "AsyncRuntime",
+    "AutoPilotCLI",
     "AutopilotError",
     "create_session",
     "DatabaseSession",

@@ -119,11 +119,12 @@ def main() -> None:
                 took("none git commit", git.commit)
                 take(taker, store)  # what was written a moment ago is read once more, until its times prove something
                 took("none store", lambda taker=taker, store=store: take(taker, store))
-            tree = take(taker, store)
+            trees = [ref.digest for ref in refs.history(store, "last", limit=4)][::3]
             out = fresh(base / "out")
             took("checkout git", lambda git=git, out=out: git.checkout(out))
             out = fresh(base / "out")
-            took("checkout store", lambda s=store, o=out, t=tree: restore_tree(s, o, t, durable=False))
+            took("checkout store", lambda s=store, o=out, t=trees[0]: restore_tree(s, o, t, durable=False))
+            switch(git, store, out, trees, took)
             store.close()
         report(took.best)
 
@@ -138,6 +139,20 @@ def begin(base: Path, work: Path, took: Times) -> tuple[Git, Store, Snapshotter]
     taker = Snapshotter(store, work)
     took("init store", lambda: take(taker, store))
     return git, store, taker
+
+
+def switch(git: Git, store: Store, out: Path, trees: list[bytes], took: Times) -> None:
+    """From one state to another and back, in a folder that holds the first: 50 files differ."""
+    beside = fresh(out.with_name("beside"))
+    git("worktree", "add", "--detach", "-f", str(beside), "HEAD")
+    where = {"GIT_DIR": str(beside / ".git"), "GIT_WORK_TREE": str(beside)}
+    time.sleep(0.1)  # what has just been written proves nothing yet
+    git("status", **where)
+    restore_tree(store, out, trees[0], durable=False)
+    commits = [git("rev-parse", name) for name in ("HEAD~1", "HEAD")]
+    for name, tree in zip(commits * 2, trees[::-1] * 2, strict=True):
+        took("switch git", lambda name=name, where=where: git("checkout", "-q", "--detach", name, **where))
+        took("switch store", lambda tree=tree: restore_tree(store, out, tree, durable=False))
 
 
 def take(taker: Snapshotter, store: Store) -> bytes:
@@ -155,6 +170,7 @@ def report(best: dict[str, float]) -> None:
         (f"{CHANGED} files changed", "50", "git tree", 0.6),
         (f"{CHANGED} files changed", "50", "git commit", 0.6),
         ("checkout into an empty folder", "checkout", "git", 1.2),
+        (f"checkout where {CHANGED} files differ", "switch", "git", 1.2),
     ]
     for name, key, other, bar in rows:
         ours, theirs = best[f"{key} store"], best[f"{key} {other}"]

@@ -55,7 +55,9 @@ class Landscape:
         for split, count in (("train", self.train), ("val", self.val)):
             self.items[split] = [self._item(f"{split}-{at}", known, weights, rng) for at in range(count)]
 
-    def _item(self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random) -> Item:
+    def _item(
+        self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random
+    ) -> Item:
         needs: dict[tuple[str, str], None] = {}
         for one in rng.choices(known, weights, k=rng.choice((1, 2, 2, 3))):
             needs[one] = None
@@ -82,12 +84,12 @@ class Landscape:
         missing, misled = self._faults(state, item)
         return Seen(item, self.truth(state, item) + self._noise.gauss(0, self.noise), missing, misled)
 
-    def _faults(
-        self, state: State, item: Item
-    ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    def _faults(self, state: State, item: Item) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
         have = {(component, line) for component, text in state.items() for line in text.split("\n") if line}
         missing = tuple(one for one in item.needs if one not in have)
-        misled = tuple(one for one in sorted(have) if one[1].startswith(("trap", "shortcut")) and self._hits(one[1], item))
+        misled = tuple(
+            one for one in sorted(have) if one[1].startswith(("trap", "shortcut")) and self._hits(one[1], item)
+        )
         return missing, misled
 
     def _hits(self, trap: str, item: Item) -> bool:
@@ -108,7 +110,9 @@ class Deceptive(Landscape):
     clusters: int = 4
     lift: float = 0.6
 
-    def _item(self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random) -> Item:
+    def _item(
+        self, name: str, known: Sequence[tuple[str, str]], weights: Sequence[float], rng: random.Random
+    ) -> Item:
         cluster = rng.randrange(self.clusters)
         own = known[cluster :: self.clusters]
         return Item(name, tuple(rng.sample(own, k=min(len(own), rng.choice((1, 2, 3, 3))))), cluster)

@@ -14,6 +14,7 @@ from autopilot_runtime.cli.exitcode import MEANING
 from autopilot_runtime.cli.options import OutputChoice
 from autopilot_runtime.cli.place import Place
 from autopilot_runtime.cli.release import release
+from autopilot_runtime.cli.train.table import WithTraining
 
 _WORK, _SETUP, _LOOK = "Work", "Set up", "Look"
 _CODES = "\n\n".join(f"{int(code):>3} {text}" for code, text in MEANING.items())
@@ -51,6 +52,7 @@ app = typer.Typer(
     help="Run agents: an agent file and a task become work in a folder.",
     epilog=f"{_EXAMPLES}\n\nExit codes:\n\n{_CODES}",
     no_args_is_help=True,
+    cls=WithTraining,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

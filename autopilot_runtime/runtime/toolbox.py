@@ -34,10 +34,7 @@ def fill_registry(
             continue
         try:
             for tool, called in _granted(agent, choice, roster, problems, depth=depth):
-                have = registry.get(tool.name)
-                if have is not None and have.func is tool.func:
-                    continue  # a pack that comes with another one is listed, too
-                registry.register(tool.name, tool)
+                _register(registry, tool)
                 callees[tool.name] = called
         except SetupError as error:
             problems.append(agent.problem(choice.key, str(error)))
@@ -46,6 +43,13 @@ def fill_registry(
     if skills:
         registry.register("load_skill", define(_skill_tool(skills), "load_skill", effect="read"))
     return callees
+
+
+def _register(registry: ToolRegistry, tool: Tool) -> None:
+    """Add a tool. A pack that comes with another one may be listed, too: that is one tool, not two."""
+    have = registry.get(tool.name)
+    if have is None or have.func is not tool.func:
+        registry.register(tool.name, tool)
 
 
 def _granted(

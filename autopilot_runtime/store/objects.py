@@ -19,6 +19,7 @@ from autopilot_runtime.store.schema import connect, set_durable, translated
 
 _WORTH_PACKING = 200  # bytes; below this, a row costs more than packing saves
 _SAMPLE = 32 << 10
+_HARMLESS = 64 << 10  # packed, it becomes 64 MB at most
 _ASKED_AT_ONCE = 500
 _MANY = 400  # contents; fewer are not worth a second thread
 
@@ -202,8 +203,11 @@ def unpacked(size: int, packed: int, data: bytes) -> bytes | None:
     if not packed:
         return data
     try:
+        if len(data) < _HARMLESS:
+            whole = zlib.decompress(data, bufsize=size + 1)
+            return whole if len(whole) == size else None
         machine = zlib.decompressobj()
         whole = machine.decompress(data, size + 1)
     except zlib.error:
         return None
-    return whole if machine.eof or size == 0 else None
+    return whole if machine.eof and len(whole) == size else None

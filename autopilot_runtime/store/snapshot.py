@@ -39,14 +39,20 @@ class Snapshotter:
         chosen = b"" if rules.only is None else b"\0" + rules.only.key
         self._stamps = Stamps(store, os.fsencode(self.root) + chosen, remember=remember)
 
-    def take(self, keep: Callable[[bytes], object] | None = None, *, stopped: Callable[[], bool] = bool) -> Snapshot:
+    def take(
+        self,
+        keep: Callable[[bytes], object] | None = None,
+        *,
+        stopped: Callable[[], bool] = bool,
+        durable: bool | None = None,
+    ) -> Snapshot:
         """The folder as it is now. `keep(tree)` is called in the transaction that makes it complete: point or pin
         there, or the contents are thrown away with the next `collect`. `stopped` is asked now and then."""
         for _ in range(_TRIES):
             self._stamps.load()
             look = Look(self.store, self.root, self.rules, self._stamps.rows, stopped)
             tree = look.everything()
-            with self.store.transaction():
+            with self.store.transaction(durable=durable):
                 look.write()
                 # What others threw away meanwhile may have been counted on.
                 if self.store.generation != self._stamps.generation:

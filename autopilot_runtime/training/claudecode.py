@@ -118,12 +118,16 @@ def _result(done: ProgramResult, seconds: float) -> RunResult:
         usage=usage,
         cost_usd=usage.cost_usd,
     )
-    if done.code == 0 and said and not said.get("is_error") and subtype in ("", "success"):
+    if done.code == 0 and _succeeded(said):
         return result
     kind = f" ({subtype})" if subtype else ""
     error = AutopilotError(f"Claude Code ended with exit code {done.code}{kind}: {_why(result, done, subtype)}")
     status: Any = "max_steps" if subtype == "error_max_turns" else "budget" if "budget" in subtype else "failed"
     return replace(result, status=status, summary=result.summary or None, error=error)
+
+
+def _succeeded(said: Mapping[str, Any]) -> bool:
+    return bool(said) and not said.get("is_error") and said.get("subtype") in (None, "", "success")
 
 
 def _why(result: RunResult, done: ProgramResult, subtype: str) -> str:

@@ -14,7 +14,7 @@ from autopilot_runtime.training.fault import BudgetSpent
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.phase import measure_noise, validate
 from autopilot_runtime.training.record import EpochRow
-from autopilot_runtime.training.resume import fingerprint, go_on, save_state
+from autopilot_runtime.training.resume import fingerprint, go_on, gone_back, keep_data, save_state
 from autopilot_runtime.training.settle import add_to_pool, publish
 
 
@@ -81,6 +81,8 @@ def begin_fit(fit: Fit) -> None:
         max_epochs=fit.max_epochs,
         forecast=fit.budget.forecast(calls_per_proposal=calls),
     )
+    if state is None or trainer.resume_changed:
+        keep_data(fit)
     if state is None:
         first_measurement(fit)
 
@@ -92,7 +94,7 @@ def _resumed(fit: Fit) -> Any:
         return None
     if asked == "last":
         newest = fit.record.state(fit.slug, "fit")
-        return None if newest is None else fit.record.state(fit.slug, f"fit/{newest}")
+        return None if newest is None else gone_back(fit, newest, fit.record.state(fit.slug, f"fit/{newest}"))
     if asked == "best":
         best = fit.record.ref(fit.slug, "best")
         rows = [row for row in fit.record.epochs(fit.slug) if row.commit == best]
@@ -195,7 +197,7 @@ def _conclude(fit: Fit) -> None:
 def _finish(fit: Fit, status: str) -> None:
     ended = fit.ended or ("stopped" if fit.stop else status)
     fit.emit(EventType.FIT_END, fit.accepted or "", status=ended, why=fit.stop, metrics=dict(fit.accepted_metrics))
-    if not fit.ended or fit.ended == "budget":
+    if fit.experiment is None and (not fit.ended or fit.ended == "budget"):  # else the experiment says so itself
         fit.tell_why("trainer", fit.stop or f"{fit.epoch} epochs", decision=ended)
     with fit.record.transaction():
         fit.record.put_events(fit.slug, fit.events)

@@ -155,7 +155,7 @@ class IsolatedEnvironment(LocalEnvironment):
             if tree == self._live[name]:
                 continue
             wanted, theirs = _wanted(self._store, self._live[name], tree, live.take(self._store))
-            restore(self._store, live.base, wanted)
+            restore(self._store, live.base, wanted, redo=True)
             self._live[name] = tree
             kept += [str(live.base / os.fsdecode(path)) for path in theirs]
         return kept

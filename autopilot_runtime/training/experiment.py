@@ -224,6 +224,7 @@ class Experiment:
         wanted = "last_accepted" if target is None else f"epoch-{target}" if isinstance(target, int) else target
         commit = self.record.get_commit(wanted, self.slug)
         if self._bound:
+            self._keep_found()
             self.record.set_state(self.slug, "rollback", {"commit": commit.id, "why": why})
         try:
             self._roll_back(commit, why)
@@ -232,16 +233,31 @@ class Experiment:
             raise
         return commit
 
+    def _keep_found(self) -> None:
+        """Somebody may have edited the parameters by hand: what is there now is kept before it is replaced."""
+        stands = self.last_accepted_commit
+        parents = [stands] if stands else []
+        why = "as it was found before going back"
+        found = self.record.commit(self._bound.items(), experiment=self.slug, parents=parents, why=why, source="user")
+        name = f"tag/found-{found.id[:12]}"
+        if found.id != stands and found.why == why and self.record.ref(self.slug, name) is None:
+            self.record.point(self.slug, name, found.id, why=why)
+            self.add_context(f"the state that was found is kept as {name}", "trainer", commit=found.id)
+
     def _roll_back(self, commit: Commit, why: str) -> None:
         """The parameters first: a ref never points to a state that was not put in place."""
         if self._bound:
             self.record.bring(commit, self._bound.items())
+            self.record.set_state(self.slug, "live", commit.id)
         with self.record.transaction():
             self.record.point(self.slug, "last_accepted", commit.id, why=why or "rollback")
             self.add_context(
                 why or f"rolled back to {commit.id[:12]}", decision="rollback", epoch=commit.epoch, commit=commit.id
             )
             self.record.set_state(self.slug, "rollback", None)
+            # Whoever resumes the fit begins here, and not where its last epoch ended.
+            after = self.record.state(self.slug, "fit")
+            self.record.set_state(self.slug, "went_back", {"commit": commit.id, "after": after})
 
     # ------------------------------------------------------------ in a checkpoint
 

@@ -103,7 +103,7 @@ def explained(record: Record, story: Story, n: int, *, diffs: bool = True) -> Ex
     row, commit = one.row, story.commits.get(one.row.commit)
     base = story.known.get(one.base, Known({}, {}))
     worse, better, same = flips(base.scores, row.extra.get("scores") or {}, rises=story.score_rises)
-    base_of = next((other.n for other in story.kept if other.row.commit == one.base and other.n < n), None)
+    base_of = next((other for other in reversed(story.kept_as.get(one.base, ())) if other < n), None)
     before = story.commits.get(one.base)
     return Explanation(
         experiment=story.experiment.slug,
@@ -122,9 +122,9 @@ def explained(record: Record, story: Story, n: int, *, diffs: bool = True) -> Ex
         better=better,
         same=same,
         errors=[str(error) for error in row.extra.get("errors") or ()],
-        spent=_spent(story, one),
+        spent=story.spent_on(n),
         changed=changes(record, before, commit) if diffs and commit is not None and commit != before else [],
-        journal=[_entry(entry) for entry in story.journal if entry.epoch == n],
+        journal=[_entry(entry) for entry in story.said_of(n)],
     )
 
 
@@ -174,14 +174,6 @@ def _notes(story: Story, one: Attempt) -> Iterator[str]:
     )
     if one.noisy:
         yield "It may be better; that was not shown. More held-out items or replicates would tell."
-
-
-def _spent(story: Story, one: Attempt) -> dict[str, float]:
-    """What this candidate cost: the difference to the one before it."""
-    earlier = [other.row.spent for other in story.attempts if other.n < one.n]
-    before = earlier[-1] if earlier else {}
-    found = {name: value - before.get(name, 0.0) for name, value in one.row.spent.items()}
-    return {name: value for name, value in found.items() if value > 0}
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autopilot_runtime.core.errors import StoreError
+from autopilot_runtime.store.fill import fill
 from autopilot_runtime.store.folder import CREATE, Folder, open_below, split
 from autopilot_runtime.store.held import Held, Nowhere
 from autopilot_runtime.store.look import Look, Sink, read_file
 from autopilot_runtime.store.objects import Store
+from autopilot_runtime.store.redo import finish
 from autopilot_runtime.store.restore import restore
 from autopilot_runtime.store.rules import Rules
 from autopilot_runtime.store.snapshot import Snapshotter
 from autopilot_runtime.store.stamps import Row
-from autopilot_runtime.store.tree import HEAD_SIZE, Contents, difference, plain, walk
+from autopilot_runtime.store.tree import HEAD_SIZE, Contents, difference, walk
 from autopilot_runtime.training.fault import ParameterRefused, meant
 
 _ODD = {b"l": "link", b"x": "left"}
@@ -31,12 +33,14 @@ class FileTree:
         self.rules = rules
         self.passing = passing
         self._seen: dict[bytes, Row] = {}
+        self._is_settled = passing  # a copy of a killed process is thrown away
         self._taker: Snapshotter | None = None
 
     # ------------------------------------------------------------ all of it
 
     def look(self, sink: Sink | None = None) -> tuple[bytes, Look]:
         """The tree as it is now; its contents go into the sink."""
+        self._settle()
         look = Look(sink or Nowhere(), self.base, self.rules, {} if sink else self._seen)
         tree = look.everything()
         look.write()
@@ -46,6 +50,7 @@ class FileTree:
 
     def take(self, store: Store) -> bytes:
         """The tree as it is now, kept in a store."""
+        self._settle()
         if self._taker is None or self._taker.store is not store:
             self._taker = Snapshotter(store, self.base, self.rules, remember=not self.passing)
         found = self._taker.take()
@@ -57,11 +62,11 @@ class FileTree:
         """Be what a tree in a store says. What is here now is kept there, too."""
         now = self.take(store)
         changes = {path: after for path, (_, after) in difference(store, now, tree).items()}
-        restore(store, self.base, changes, durable=not self.passing)
+        restore(store, self.base, changes, durable=not self.passing, redo=not self.passing)
 
     def fill(self, store: Contents, tree: bytes) -> None:
         """Be what a tree says, in a folder that is empty."""
-        restore(store, self.base, {path: plain(state) for path, state in walk(store, tree)}, durable=not self.passing)
+        fill(store, self.base, tree)
 
     def unpack(self, state: bytes) -> None:
         """Be what a packed state says."""
@@ -71,7 +76,13 @@ class FileTree:
                 held.get(one.digest)
         now, _ = self.look(held)
         changes = {path: after for path, (_, after) in difference(held, now, tree).items()}
-        restore(held, self.base, changes, durable=not self.passing)
+        restore(held, self.base, changes, durable=not self.passing, redo=not self.passing)
+
+    def _settle(self) -> None:
+        """Finish what a killed process had begun to put here: half of it is no state of anybody."""
+        if not self._is_settled and self.base.is_dir():
+            finish(self.base)
+            self._is_settled = True
 
     def _whole(self, look: Look) -> None:
         if look.left:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autopilot_runtime.training.dataloader import DataLoader
 from autopilot_runtime.training.datum import digest_of, item_digest
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.split import item_key
@@ -27,14 +26,17 @@ class DatasetFingerprint:
 
     @classmethod
     def of(cls, data: Any) -> DatasetFingerprint:
-        """The fingerprint of a dataset, a loader or a list. What can be iterated over only once is left alone."""
-        dataset = data.dataset if isinstance(data, DataLoader) else data
-        counted = not isinstance(dataset, Iterator) and hasattr(dataset, "__len__")
+        """The fingerprint of a dataset, a loader or a list. What can be iterated over only once is left alone.
+
+        A dataset that knows better than its items has a `fingerprint` of its own, a text.
+        """
+        dataset = getattr(data, "dataset", data)
+        found = getattr(dataset, "fingerprint", None)
+        if isinstance(found, str):
+            return cls(None, found)
         try:
-            size = len(dataset) if counted else None
+            size = len(dataset)
         except TypeError:
-            size = None
-        if size is None:
             return cls(None, "")
         listed = dataset if isinstance(dataset, Iterable) else (dataset[number] for number in range(size))
         digests, items = [], []
@@ -50,8 +52,10 @@ class DatasetFingerprint:
 
     def changes(self, now: DatasetFingerprint) -> str:
         """What is different now, in words; empty for nothing."""
-        if self.count is None or now.count is None or self.digest == now.digest:
+        if not (self.digest and now.digest) or self.digest == now.digest:
             return ""
+        if self.count is None or now.count is None:
+            return "another fingerprint"
         if not self.items or not now.items:
             return f"{self.count} items then, {now.count} now, and not the same"
         found = [part for part in _named(dict(self.items), dict(now.items)) if part]

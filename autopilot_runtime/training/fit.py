@@ -12,6 +12,7 @@ from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.training.budget import Budget
 from autopilot_runtime.training.contextlog import ContextEntry
 from autopilot_runtime.training.dispatch import Dispatch
+from autopilot_runtime.training.fingerprint import DatasetFingerprint
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.loss import Loss
 from autopilot_runtime.training.measure import Measure
@@ -77,6 +78,7 @@ class Fit:
     history: list[EpochRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     resumed: bool = False
+    data: dict[str, DatasetFingerprint] = field(default_factory=dict)
     fingerprint: dict[str, str] = field(default_factory=dict)
     stop: str = ""  # why there is to be no further epoch
     ended: str = ""  # how it ended, when not by itself

@@ -16,7 +16,7 @@ from autopilot_runtime.training.collate import Collating, ConcatCollator, collat
 from autopilot_runtime.training.datum import Batch, EvalDatum
 from autopilot_runtime.training.fault import EvaluationFailed, TrainingError
 from autopilot_runtime.training.gradient import Gradient, gathered, parts_of
-from autopilot_runtime.training.graph import origin, reached
+from autopilot_runtime.training.graph import origin, reached, tape
 from autopilot_runtime.training.judge import JudgeAgent, Judgement, evaluated
 from autopilot_runtime.training.loss import Loss, _Pending, scores_of
 from autopilot_runtime.training.parameter import Parameter
@@ -43,6 +43,7 @@ class JudgeLoss(Loss):
     async or not, or an agent. It may answer with a score, true or false, a text, a mapping (score, passed, feedback,
     attribution, severity, issues), an `EvalDatum`, feedback, or a tuple of these. What it finds in a result that is
     an `EvalDatum` is noted there, too: metrics `score` and `loss`, `feedback`, and `error_message` when it failed.
+    A result it cannot judge gives no feedback; where a state is measured, `EvaluationFailed` is raised.
     """
 
     def __init__(
@@ -70,6 +71,10 @@ class JudgeLoss(Loss):
         bridge().call(gathered_in_order([self._judged(case) for case in cases], at_once=self.at_once))
         for case in cases:
             self._count(case)
+        broken = next((case.error for case in cases if case.verdict is None), "")
+        if broken and not tape.recording:
+            # While it is measured: a figure without the items that could not be judged would be another figure.
+            raise EvaluationFailed(f"not judged: {broken}")
         found = [self._told(case) for case in cases]
         return found if several else found[0]
 

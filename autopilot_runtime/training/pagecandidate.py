@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from autopilot_runtime.training.explain import WORDS, Explanation, Flip
-from autopilot_runtime.training.pagetable import Cell, Html, chip, diff_html, folded, table, text
+from autopilot_runtime.training.pagetable import Cell, Html, chip, diff_html, folded, kind_of, table, text
 from autopilot_runtime.training.plotaxis import change, figure
 from autopilot_runtime.training.story import Attempt, short
 
@@ -22,7 +22,7 @@ def candidate_html(one: Attempt, found: Explanation) -> str:
     value = "not measured" if one.value is None else figure(one.value)
     head = f'<h3><a href="#c{one.n}">Candidate {one.n}</a></h3>{chips}<span class="soft">{text(value)}</span>'
     body = "".join(_body(found))
-    return f'<article id="c{one.n}" class="{text(kind)}"><header>{head}</header>{body}</article>'
+    return f'<article id="c{one.n}" class="{kind_of(kind)}"><header>{head}</header>{body}</article>'
 
 
 def _body(found: Explanation) -> Iterator[str]:

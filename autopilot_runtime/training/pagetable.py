@@ -39,8 +39,9 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, label: str, s
         + "</tr>"
         for row in rows
     )
+    kind = "scroll stack" if stack else "scroll"
     return (
-        f'<div class="scroll{" stack" if stack else ""}" role="region" tabindex="0" aria-label="{text(label)}"><table>'
+        f'<div class="{kind}" role="region" tabindex="0" aria-label="{text(label)}"><table>'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -52,7 +53,12 @@ def folded(title: str, body: str, *, is_open: bool = False) -> str:
 
 def chip(word: str, kind: str = "") -> str:
     """A word in a frame."""
-    return f'<span class="chip {plain(kind)}">{text(word)}</span>'
+    return f'<span class="chip {kind_of(kind)}">{text(word)}</span>'
+
+
+def kind_of(word: str) -> str:
+    """A word as the name of a style; what is no plain word has none."""
+    return word if word.isascii() and word.isalpha() else ""
 
 
 def when(at: float) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from autopilot_runtime.training.story import SIGMAS, Story
 
 _LOG_FROM = 20.0  # accepted values this many times apart are drawn by their logarithm
+_HUGE = 1e100  # what is larger is drawn as that large
 _STRAY = 0.75  # a rejected value further outside than this share of the accepted range is drawn at the edge
 
 
@@ -62,8 +63,8 @@ def round_step(wanted: float) -> float:
 
 def value_axis(story: Story) -> Axis | None:
     """The axis of a story's metric; None when nothing was measured. Accepted values decide, strays are cut off."""
-    sure = [value for _, value in story.steps()]
-    others = [one.value for one in story.attempts if one.value is not None and not one.kept]
+    sure = [_drawable(value) for _, value in story.steps()]
+    others = [_drawable(one.value) for one in story.attempts if one.value is not None and not one.kept]
     if not sure:
         sure = sorted(others)
     if not sure:
@@ -80,16 +81,24 @@ def value_axis(story: Story) -> Axis | None:
     ]
     low, high = min([low, *near]), max([high, *near])
     if min(sure) > 0 and max(sure) / min(sure) >= _LOG_FROM:
-        return Axis(min([*sure, *(one for one in near if one > 0)]) / 1.3, max(high, *sure) * 1.15, log=True)
+        least = max(min([*sure, *(one for one in near if one > 0)]), 1 / _HUGE)
+        return Axis(least / 1.3, max(high, *sure) * 1.15, log=True)
     return spread([low, high])
 
 
 def spread(values: Iterable[float]) -> Axis:
     """An axis with some room around these values."""
-    listed = list(values)
+    listed = [_drawable(value) for value in values]
     low, high = min(listed), max(listed)
-    room = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    size = max(abs(low), abs(high))
+    # Values that hardly differ are one value: marks between them would have no names.
+    room = 0.08 * (high - low) if high - low > 1e-9 * size else 0.1 * size
+    room = room if room > 1 / _HUGE else 1.0
     return Axis(low - room, high + room)
+
+
+def _drawable(value: float) -> float:
+    return min(_HUGE, max(-_HUGE, value))
 
 
 def whole_ticks(first: int, last: int, about: int) -> list[int]:

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from autopilot_runtime.core.event import EventType
-from autopilot_runtime.training.datum import digest_of, item_digest
+from autopilot_runtime.training.datum import digest_of
 from autopilot_runtime.training.fault import ResumeRefused
+from autopilot_runtime.training.fingerprint import DatasetFingerprint
 from autopilot_runtime.training.fit import Fit, Measured
+from autopilot_runtime.training.ranking import standing_metrics
 from autopilot_runtime.training.selector import Candidate
 
 
@@ -41,10 +43,18 @@ def state_of(fit: Fit) -> dict[str, Any]:
     }
 
 
+def gone_back(fit: Fit, newest: int, state: dict[str, Any]) -> dict[str, Any]:
+    """The state to go on from, when somebody went back to an earlier commit after the last epoch."""
+    back = fit.record.state(fit.slug, "went_back")
+    if back is None or back["after"] != newest:
+        return state
+    return {**state, "accepted": back["commit"], "metrics": standing_metrics(fit.record, fit.slug)}
+
+
 def go_on(fit: Fit, state: Mapping[str, Any], *, changed: bool) -> None:
     """Be where `state_of` was. With `changed`, other code, data or settings than then are allowed."""
     if not changed:
-        compare(state["fingerprint"], fit.fingerprint)
+        compare(state["fingerprint"], fit.fingerprint, changes=data_changes(fit))
     fit.epoch, fit.global_step = int(state["epoch"]) + 1, int(state["global_step"])
     fit.accepted = fit.parent = fit.record.get_commit(state["accepted"])
     fit.accepted_metrics, fit.noise = dict(state["metrics"]), dict(state["noise"])
@@ -79,6 +89,7 @@ def _pool(fit: Fit) -> list[Candidate]:
 def fingerprint(fit: Fit) -> dict[str, str]:
     """What must be the same for a resume to be the same fit."""
     trainer = fit.trainer
+    fit.data = {"training data": _fingerprint_of(fit.train), "validation data": _fingerprint_of(fit.held_out)}
     settings: dict[str, Any] = {
         "accumulate_grad_batches": trainer.accumulate_grad_batches,
         "monitor": trainer.monitor,
@@ -93,14 +104,14 @@ def fingerprint(fit: Fit) -> dict[str, str]:
         "code": fit.version,
         "settings": digest_of(settings),
         "parameters": digest_of(sorted(name for name, _ in fit.parameters)),
-        "training data": data_fingerprint(fit.train),
-        "validation data": data_fingerprint(fit.held_out),
+        **{name: found.digest for name, found in fit.data.items()},
     }
 
 
-def compare(then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raise when something is another than it was."""
-    other = [name for name in now if then.get(name) != now[name]]
+def compare(then: Mapping[str, str], now: Mapping[str, str], *, changes: Mapping[str, str]) -> None:
+    """Raise when something is another than it was. `changes` says of some how."""
+    differs = [name for name in now if then.get(name) != now[name]]
+    other = [f"{name} ({changes[name]})" if changes.get(name) else name for name in differs]
     if other:
         raise ResumeRefused(
             f"this fit was begun with other {' and other '.join(other)}: the numbers would not compare. Begin a new "
@@ -108,18 +119,24 @@ def compare(then: Mapping[str, str], now: Mapping[str, str]) -> None:
         )
 
 
-def data_fingerprint(loader: Any) -> str:
-    """Names the items of a loader; "" when it cannot be looked at without using it up."""
-    dataset = getattr(loader, "dataset", loader)
-    if dataset is None or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        return ""
-    found = getattr(dataset, "fingerprint", None)
-    if isinstance(found, str):
-        return found
+def keep_data(fit: Fit) -> None:
+    """Note what the data is, so that a resume with other data can name what changed."""
+    fit.record.set_state(fit.slug, "data", {name: found.to_dict() for name, found in fit.data.items()})
+
+
+def data_changes(fit: Fit) -> dict[str, str]:
+    """How the data differs from what it was when the fit was begun."""
+    then = fit.record.state(fit.slug, "data") or {}
+    kept = {name: DatasetFingerprint.from_dict(one) for name, one in then.items()}
+    return {name: kept[name].changes(now) for name, now in fit.data.items() if name in kept}
+
+
+def _fingerprint_of(loader: Any) -> DatasetFingerprint:
+    """Of the items of a loader; of what cannot be looked at without using it up, one that says nothing."""
     try:
-        return digest_of([item_digest(dataset[at]) for at in range(len(dataset))])
+        return DatasetFingerprint.of(loader)
     except (TypeError, LookupError):
-        return ""
+        return DatasetFingerprint(None, "")
 
 
 def code_version(module: Any, losses: list[Any]) -> str:

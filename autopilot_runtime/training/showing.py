@@ -37,12 +37,19 @@ def shown_item(value: Any) -> str:
     return json.dumps(_plain(value), ensure_ascii=False, indent=2, default=repr)
 
 
+def _says(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field holds anything that was put there."""
+    held = getattr(value, field.name)
+    return field.name not in _HIDDEN and held not in ("", None, {}, []) and held != field.default
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Batch):
         return [_plain(one) for one in value]
     if isinstance(value, Datum) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in _HIDDEN}
-        return {key: _plain(one) for key, one in fields.items() if one not in ("", None, {}, [])}
+        said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _says(f, value)}
+        fields = {key: _plain(one) for key, one in said.items()}
+        return fields["metadata"] if fields.keys() == {"metadata"} else fields
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):

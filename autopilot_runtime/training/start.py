@@ -51,21 +51,7 @@ def open_fit(
     environment = trainer.environment
     if environment is None and any(isinstance(one, PathParameter) for _, one in parameters):
         environment = IsolatedEnvironment()
-
-    def files(commit: str) -> str | None:
-        """A folder with the files of a commit, for evaluations that run elsewhere."""
-        return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
-
-    steps = Steps(
-        record,
-        parameters,
-        version=version,
-        budget=trainer.budget,
-        executor=trainer.executor,
-        retries=trainer.retries,
-        timeout_s=trainer.timeout_s,
-        files=files,
-    )
+    steps = _steps(trainer, record, parameters, version=version, environment=environment)
     return Fit(
         trainer,
         module,
@@ -86,6 +72,23 @@ def open_fit(
         max_epochs=max_epochs,
         ckpt=ckpt_path,
         experiment=experiment,
+    )
+
+
+def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, environment: Any) -> Steps:
+    def files(commit: str) -> str | None:
+        """A folder with the files of a commit, for evaluations that run elsewhere."""
+        return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
+
+    return Steps(
+        record,
+        parameters,
+        version=version,
+        budget=trainer.budget,
+        executor=trainer.executor,
+        retries=trainer.retries,
+        timeout_s=trainer.timeout_s,
+        files=files,
     )
 
 

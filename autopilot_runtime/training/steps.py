@@ -16,7 +16,7 @@ from autopilot_runtime.training.fault import EvaluationFailed, TrainingError
 from autopilot_runtime.training.packing import Unpackable, pack, unpack
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import EvalKey, Evaluation, Record
-from autopilot_runtime.training.running import Ran, Step, run, run_packed
+from autopilot_runtime.training.runstep import Ran, Step, run, run_packed
 
 
 @dataclass(slots=True)
@@ -57,6 +57,7 @@ class Steps:
         self._executor, self._retries, self._timeout, self._files = executor, retries, timeout_s, files
         self._older: set[tuple[str, str, int]] = set()  # (commit, split, replicate) that the record knows
         self._fresh: set[tuple[str, str, int]] = set()  # and that it did not when we began with it
+        self._mine: set[EvalKey] = set()  # what was put since: a checked step may lead back to a state
 
     def key(self, batch: Any, *, commit: str, split: str, replicate: int) -> EvalKey | None:
         """What this evaluation is called; None when the batch has no content to name it by."""
@@ -85,6 +86,8 @@ class Steps:
 
     def _may_know(self, key: EvalKey) -> bool:
         """Whether anything of this commit was evaluated before we began with it: asked once, not for every item."""
+        if key in self._mine:
+            return True
         group = (key.commit, key.split, key.replicate)
         if group in self._fresh:
             return False
@@ -101,6 +104,7 @@ class Steps:
         """Keep what came of it, where it can be kept."""
         if done.key is None or done.cached:
             return
+        self._mine.add(done.key)
         error = "" if done.error is None else str(done.error) or type(done.error).__name__
         try:
             output = None if done.error else {"output": pack(done.output), "extra": done.extra, "logged": done.logged}

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autopilot_runtime.core.event import EventType
@@ -80,18 +81,19 @@ class Story:
     attempts: Sequence[Attempt]
     commits: Mapping[str, Commit]
     journal: Sequence[ContextEntry]
+    spent_first: Mapping[str, float]  # before there was any candidate
 
     @property
     def sigma(self) -> float:
         """How much the metric differs when the same state is measured again; 0 when nobody has looked."""
         return self.noise.get(self.metric, 0.0)
 
-    @property
+    @cached_property
     def kept(self) -> list[Attempt]:
         """The accepted ones."""
         return [one for one in self.attempts if one.kept]
 
-    @property
+    @cached_property
     def best(self) -> Attempt | None:
         """The accepted one with the best value; None when the first state is better than all."""
         found: Attempt | None = None
@@ -101,7 +103,7 @@ class Story:
                 found = one
         return found
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Every metric that was measured, the one that counts first."""
         found = dict.fromkeys([self.metric] if self.metric else [])
@@ -132,11 +134,40 @@ class Story:
         found = [] if self.start is None else [(min((one.n for one in self.attempts), default=0) - 1, self.start)]
         return found + [(one.n, one.value) for one in self.kept if one.value is not None]
 
+    @cached_property
+    def _places(self) -> Mapping[int, int]:
+        return {one.n: at for at, one in enumerate(self.attempts)}
+
+    @cached_property
+    def _said(self) -> Mapping[int | None, list[ContextEntry]]:
+        found: dict[int | None, list[ContextEntry]] = {}
+        for entry in self.journal:
+            found.setdefault(entry.epoch, []).append(entry)
+        return found
+
+    @cached_property
+    def kept_as(self) -> Mapping[str, list[int]]:
+        """As which candidates a commit was accepted."""
+        found: dict[str, list[int]] = {}
+        for one in self.kept:
+            found.setdefault(one.row.commit, []).append(one.n)
+        return found
+
+    def said_of(self, n: int) -> Sequence[ContextEntry]:
+        """What the journal says of candidate `n`."""
+        return self._said.get(n, ())
+
+    def spent_on(self, n: int) -> dict[str, float]:
+        """What candidate `n` cost: what was spent since the one before it."""
+        at = self._places[n]
+        before = self.attempts[at - 1].row.spent if at else self.spent_first
+        found = {name: value - before.get(name, 0.0) for name, value in self.attempts[at].row.spent.items()}
+        return {name: value for name, value in found.items() if value > 0}
+
     def attempt(self, n: int) -> Attempt:
         """Candidate `n`."""
-        for one in self.attempts:
-            if one.n == n:
-                return one
+        if n in self._places:
+            return self.attempts[self._places[n]]
         if not self.attempts:
             raise TrainingError(f"Experiment {self.experiment.slug!r} has no candidates yet: nothing was trained.")
         first, last = self.attempts[0].n, self.attempts[-1].n
@@ -173,13 +204,14 @@ def read_story(record: Record, experiment: str = "", *, metric: str = "") -> Sto
         attempts=(),
         commits=commits,
         journal=record.context(row.slug),
+        spent_first=seed.spent if seed is not None else {},
     )
     return replace(story, attempts=_attempts(story, ordered, _reasons(record, row.slug)))
 
 
 def _attempts(story: Story, rows: Sequence[EpochRow], reasons: Mapping[int, str]) -> list[Attempt]:
     attempts: list[Attempt] = []
-    level, accepted = story.start, [story.root]
+    level, accepted = story.start, {story.root: None}
     for row in rows:
         value = _number(row.metrics, story.metric)
         gain = None if value is None or level is None else (value - level if story.rises else level - value)
@@ -189,20 +221,21 @@ def _attempts(story: Story, rows: Sequence[EpochRow], reasons: Mapping[int, str]
         noisy = not kept and gain is not None and 0 < gain < SIGMAS * story.sigma
         attempts.append(Attempt(row.epoch, row, value, level, _base(story, row, accepted), why, noisy))
         if kept:
-            accepted.append(row.commit)
+            accepted.pop(row.commit, None)  # so that it is the last
+            accepted[row.commit] = None
             level = level if value is None else value
     return attempts
 
 
-def _base(story: Story, row: EpochRow, accepted: Sequence[str]) -> str:
+def _base(story: Story, row: EpochRow, accepted: Mapping[str, None]) -> str:
     """The accepted state a candidate came from; between them may be steps that nobody judged."""
     if row.commit in accepted:
-        return accepted[-1]  # nothing changed, or back to an earlier state
+        return next(reversed(list(accepted)))  # nothing changed, or back to an earlier state
     at, seen = row.parent, set[str]()
     while at not in accepted:
         commit = story.commits.get(at)
         if commit is None or not commit.parents or at in seen:
-            return row.parent or accepted[-1]
+            return row.parent or next(reversed(list(accepted)))
         seen.add(at)
         at = commit.parents[0]
     return at

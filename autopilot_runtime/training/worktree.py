@@ -6,9 +6,10 @@ import contextlib
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from pathlib import Path
+
+from autopilot_runtime.core.lock import is_locked, open_lock
 
 _PREFIX = "autopilot-fit-"
 _LOCK = ".lock"
@@ -23,8 +24,8 @@ class Worktree:
         sweep(base)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve()
         # The system lets go of the lock when the process ends, however it ends.
-        self._lock = os.open(self.folder / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        _locked(self._lock)
+        self._lock = open_lock(self.folder / _LOCK, create=True)
+        is_locked(self._lock)
 
     def place(self, *parts: str) -> Path:
         """An empty folder in it for these names, which may be any."""
@@ -49,9 +50,9 @@ def sweep(base: Path) -> None:
             info = folder.lstat()
             if not stat.S_ISDIR(info.st_mode) or (hasattr(os, "getuid") and info.st_uid != os.getuid()):
                 continue
-            fd = os.open(folder / _LOCK, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+            fd = open_lock(folder / _LOCK)
             try:
-                if _locked(fd):
+                if is_locked(fd):
                     remove(folder)
             finally:
                 os.close(fd)
@@ -74,16 +75,3 @@ def spelt(name: str) -> str:
     """Any name as that of a file."""
     plain = "".join(letter if letter.isalnum() or letter in "._-" else f"%{ord(letter):x}" for letter in name)
     return f"%{plain}" if plain in ("", ".", "..") else plain[:200]
-
-
-def _locked(fd: int) -> bool:
-    """Whether nobody else has the lock; then it is ours. Where there is none, nothing is ever swept."""
-    if sys.platform == "win32":
-        return False
-    import fcntl  # there is none on Windows
-
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

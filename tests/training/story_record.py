@@ -172,7 +172,7 @@ def _row(slug: str, n: int, candidate: Commit, accepted: Commit, tried: Tried, l
             "warning": False,
         },
     ]
-    right = round((tried.accuracy or 0) * len(ITEMS))
+    right = round(min(1.0, max(0.0, tried.accuracy or 0)) * len(ITEMS)) if tried.accuracy == tried.accuracy else 0
     scores = tried.scores or {item: float((at * 5 + n) % len(ITEMS) < right) for at, item in enumerate(ITEMS)}
     return EpochRow(
         experiment=slug,

@@ -13,10 +13,12 @@ import pytest
 
 from autopilot_runtime.core.errors import ObjectDamaged
 from autopilot_runtime.store.objects import Store
+from autopilot_runtime.store.upkeep import collect
 from autopilot_runtime.training import ContextEntry, ContextLog, Experiment, Record, Trainer
 from autopilot_runtime.training.fault import ExperimentBusy, ResumeRefused, TrainingError
 from autopilot_runtime.training.module import Module
 from autopilot_runtime.training.parameter import TextParameter
+from autopilot_runtime.training.pathparameter import PathParameter
 from autopilot_runtime.training.record import EpochRow
 from tests.training.records import change, one_epoch
 from tests.training.systems import Vocabulary, loader
@@ -176,13 +178,65 @@ def test_a_state_accepted_again_later_counts_for_the_later_epoch(record: Record)
 def test_going_back_restores_moves_the_ref_and_keeps_the_history(record: Record, target: int | str) -> None:
     experiment = trained(record)
     record.point("exp", "tag/good", record.get_commit("epoch-1", "exp").id)
-    prompt = TextParameter("whatever", name="prompt")
+    prompt = TextParameter("text 3", name="prompt")
     commit = experiment.bind([("prompt", prompt)]).rollback(target, why="3 broke the hard cases")
     assert prompt.data == "text 1" and commit.epoch == experiment.last_accepted_epoch == 1
     assert len(record.commits("exp")) == len(experiment.epochs) == 3
     last = list(experiment.context_log)[-1]
     assert (last.text, last.decision, last.epoch, last.commit) == ("3 broke the hard cases", "rollback", 1, commit.id)
     assert record.ref_history("exp", "last_accepted")[0].why == "3 broke the hard cases"
+
+
+def test_what_somebody_had_written_by_hand_is_kept_before_going_back(record: Record) -> None:
+    experiment = trained(record)
+    prompt = TextParameter("a day of work by hand", name="prompt")
+    experiment.bind([("prompt", prompt)]).rollback(1)
+    assert prompt.data == "text 1"
+    (tag,) = [name for name in record.refs("exp") if name.startswith("tag/found-")]
+    assert any(tag in entry.text for entry in experiment.context_log)
+    experiment.rollback(3)
+    assert [name for name in record.refs("exp") if name.startswith("tag/")] == [tag]
+    experiment.rollback(tag, why="mine was better")
+    assert prompt.data == "a day of work by hand"
+
+
+def test_files_are_gone_back_to_byte_for_byte(record: Record, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "sub").mkdir(parents=True)
+    (work / "run.sh").write_bytes(b"#!/bin/sh\r\n")
+    (work / "run.sh").chmod(0o755)
+    (work / "sub" / "empty").write_bytes(b"")
+    (work / "link").symlink_to("run.sh")
+    files = [("rules", PathParameter(work, name="rules"))]
+    experiment = Experiment("exp", record=record).bind(files)
+    first = record.commit(files, experiment="exp")
+    record.point("exp", "last_accepted", first.id)
+    (work / "sub" / "empty").unlink()
+    (work / "run.sh").chmod(0o644)
+    (work / "link").unlink()
+    (work / "new").write_bytes(b"\x00\xff")
+    experiment.rollback()
+    assert sorted(str(path.relative_to(work)) for path in work.rglob("*")) == ["link", "run.sh", "sub", "sub/empty"]
+    assert (work / "run.sh").read_bytes() == b"#!/bin/sh\r\n" and (work / "run.sh").stat().st_mode & 0o777 == 0o755
+    assert (work / "link").is_symlink() and collect(record.store) == 0
+    (found,) = [name for name in record.refs("exp") if name.startswith("tag/found-")]
+    experiment.rollback(found)
+    assert (work / "new").read_bytes() == b"\x00\xff" and not (work / "link").exists()
+
+
+def test_a_fit_that_is_resumed_begins_where_one_went_back_to(record: Record) -> None:
+    def fit(epochs: int) -> str:
+        module = Vocabulary()
+        trainer = Trainer(experiment=Experiment("exp", record=record))
+        trainer.fit(module, loader(batch_size=4), loader(), max_epochs=epochs, ckpt_path="last")
+        return module.known.data  # type: ignore[no-any-return]
+
+    assert fit(3) == "ab cd ef"
+    Experiment("exp", record=record).rollback(0, why="cd was a mistake")
+    assert fit(3) == "ab"
+    assert fit(4) == "ab cd"
+    assert fit(5) == "ab cd ef"
+    assert [row.epoch for row in record.epochs("exp")] == [-1, 0, 1, 2, 3, 4]
 
 
 def test_without_a_target_it_goes_back_to_the_last_accepted(record: Record) -> None:

@@ -60,6 +60,15 @@ def test_what_can_be_read_only_once_is_left_alone_and_nothing_is_said_of_it() ->
     assert DatasetFingerprint.of(Stream()).same_as(of(row("a")))
 
 
+def test_a_set_with_a_fingerprint_of_its_own_is_not_read() -> None:
+    class Table:
+        def __init__(self, version: str) -> None:
+            self.fingerprint = version
+
+    one, other = DatasetFingerprint.of(Table("v1")), DatasetFingerprint.of(Table("v2"))
+    assert one.same_as(DatasetFingerprint.of(Table("v1"))) and one.changes(other) == "another fingerprint"
+
+
 def test_a_large_set_is_told_by_its_size_alone() -> None:
     before, after = (DatasetFingerprint.of(range(count)) for count in (30_000, 30_001))
     assert not before.items and before.changes(after) == "30000 items then, 30001 now, and not the same"

@@ -119,7 +119,7 @@ def test_a_checkpoint_file_carries_a_fit_to_another_place(tmp_path: Path) -> Non
 
 def test_other_data_or_code_is_refused_by_name(tmp_path: Path) -> None:
     Trainer(policy=UP, experiment=Experiment("e", path=tmp_path)).fit(Vocabulary(), loader(), loader(), max_epochs=1)
-    with pytest.raises(ResumeRefused, match="other training data"):
+    with pytest.raises(ResumeRefused, match=r"other training data \(1 added \(item-zz\); 3 gone \(item-cd, "):
         Trainer(policy=UP, experiment=Experiment("e", path=tmp_path)).fit(
             Vocabulary(), loader("ab", "zz"), loader(), max_epochs=2, ckpt_path="last"
         )

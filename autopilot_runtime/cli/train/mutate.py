@@ -1,0 +1,95 @@
+"""Everything that changes something needs a reason; the call, the reason and the end of it are written down."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from autopilot_runtime.cli.exitcode import ExitCode, of_error
+from autopilot_runtime.cli.train.place import Project, Workspace
+from autopilot_runtime.core.errors import AutopilotError
+from autopilot_runtime.training.contextlog import ContextEntry
+
+
+@dataclass
+class Act:
+    """One call that changes something. Whoever carries it out says what it is about as soon as that is known."""
+
+    context: str
+    workspace: Workspace | None = None
+    project: Project | None = None
+    experiment: str = ""
+    exit_code: int = ExitCode.DONE
+
+    def about(self, project: Project, experiment: str = "") -> None:
+        """What it is about."""
+        self.workspace, self.project, self.experiment = project.workspace, project, experiment
+
+
+@contextmanager
+def acting(context: str | None, *, expose: bool = False) -> Iterator[Act]:
+    """Carry out something that changes something; without a reason, say how to repeat the call with one."""
+    if context is None or not context.strip():
+        raise typer.Exit(_asked_for_a_reason())
+    act, began = Act(context.strip()), time.time()
+    try:
+        yield act
+    except typer.Exit as end:
+        act.exit_code = int(end.exit_code)
+        raise
+    except KeyboardInterrupt:
+        act.exit_code = ExitCode.INTERRUPTED
+        raise
+    except BaseException as error:
+        act.exit_code = of_error(error)
+        raise
+    finally:
+        _write_down(act, began, expose=expose)
+
+
+def _asked_for_a_reason() -> ExitCode:
+    words = [word for word in sys.argv[1:] if word != "--context"]
+    command = shlex.join(["autopilot", *words])
+    print(
+        f"error: this changes something: say why. The same with a reason:\n       {command} --context 'REASON'",
+        file=sys.stderr,
+    )
+    return ExitCode.USAGE
+
+
+def _write_down(act: Act, began: float, *, expose: bool) -> None:
+    if act.workspace is None:
+        return
+    noted: dict[str, Any] = {
+        "ts": datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
+        "argv": sys.argv[1:],
+        "context": act.context,
+        "project": act.project.name if act.project else "",
+        "experiment": act.experiment,
+        "exit_code": int(act.exit_code),
+        "seconds": round(time.time() - began, 3),
+    }
+    line = json.dumps(noted, ensure_ascii=False)
+    fd = os.open(act.workspace.executions, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(fd, (line + "\n").encode("utf-8", "backslashreplace"))
+    finally:
+        os.close(fd)
+    if act.project is not None and act.experiment:
+        # The reason of a call that failed because the experiment cannot be had is in the list above.
+        with suppress(AutopilotError), act.project.record() as record:
+            record.experiment(act.experiment)
+            entry = ContextEntry("user", act.context, data={"command": " ".join(sys.argv[1:3])})
+            record.add_context(act.experiment, entry)
+    if expose:
+        print(line, file=sys.stderr)
