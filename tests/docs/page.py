@@ -23,7 +23,7 @@ _VARIES = (
     (r"\b[\d.]+k? tokens", "<tokens>"),
     (r"\$0\.\d+", "<cost>"),
     (r"\b\d+ used\b", "<count> used"),
-    (r"\b(train|val|val steps) +[\d,]+(?= )", r"\1 <steps>"),
+    (r"\b(train|val|val steps) +[\d,]+(?!\S)", r"\1 <steps>"),
     (r"-> [\d,]+ = x\d+ fewer", "-> <steps> = x<many> fewer"),
     (r"\b\d+\.\dx (worse|dearer)", r"<times> \1"),
     (r"(?:/[\w.-]+)+/(autopilot-demo|workspace)\b", r"<folder>/\1"),
