@@ -86,7 +86,7 @@ class JobHost:
 
     def __init__(self, line: Connection, parent: int, *, preload: bool, fresh: bool) -> None:
         self._line = line
-        self._parent = parent
+        self._parent, self._parent_began = parent, started(parent)
         self._preload = preload
         self._fresh = fresh
         self._scratch = jobfolder.new_scratch()
@@ -120,7 +120,7 @@ class JobHost:
 
     def look(self) -> None:
         """Raises `Gone` when the one who orders was killed; a fork of it may hold the line open."""
-        if os.getppid() != self._parent:
+        if started(self._parent) != self._parent_began:
             raise Gone
 
     def _run(self, order: Order, packed: bytes) -> None:
@@ -247,8 +247,10 @@ class _Watch:
         return _packed(Outcome("died", text=f"{self.order.label}() gave no result: its process {how}{hint}"))
 
 
-def serve(fd: int, parent: int) -> None:
-    """The whole life of the process."""
+def serve(fd: int, parent: int, detached: bool) -> None:
+    """The whole life of the process. `detached`: not as a child of the one who orders."""
+    if detached and os.fork():
+        os._exit(0)
     line = Connection(fd)
     with contextlib.suppress(EOFError, OSError):
         path, arguments, preload, fresh = pickle.loads(line.recv_bytes())
