@@ -193,23 +193,25 @@ class _Watch:
         for fd in (results, said, self.fork.ending):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
-        while True:
+        told = None
+        while told is None:
             ready = {fd for fd, _ in poll.poll(self._nap() * 1000)}
-            if results in ready:
-                told = self._told()
-                if told is not None:
-                    return told
-            elif said in ready:
-                if self.host.receive() == STOP:
-                    return _packed(Outcome("died", text=f"{self.order.label}() was stopped"))
+            told = self._told() if results in ready else self._seen(said in ready, bool(ready))
+        return told
+
+    def _seen(self, is_spoken_to: bool, is_over: bool) -> bytes | None:
+        """The outcome where the job has not told one; None: it goes on."""
+        if is_spoken_to:
+            if self.host.receive() != STOP:
                 raise Gone
-            elif ready or (self.fork.ending is None and self.fork.is_over()):
-                return self._died()
-            elif self.until is not None and time.monotonic() >= self.until:
-                text = f"{self.order.label}() took longer than {self.order.timeout_s:g} s and was stopped"
-                return _packed(Outcome("timeout", text=text))
-            else:
-                self.host.look()
+            return _packed(Outcome("died", text=f"{self.order.label}() was stopped"))
+        if is_over or (self.fork.ending is None and self.fork.is_over()):
+            return self._died()
+        if self.until is not None and time.monotonic() >= self.until:
+            text = f"{self.order.label}() took longer than {self.order.timeout_s:g} s and was stopped"
+            return _packed(Outcome("timeout", text=text))
+        self.host.look()
+        return None
 
     def _nap(self) -> float:
         longest = _TICK if self.fork.ending is not None else _POLL
