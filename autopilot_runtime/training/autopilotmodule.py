@@ -6,7 +6,7 @@ from typing import Any
 
 from autopilot_runtime.training.callback import check_hooks
 from autopilot_runtime.training.module import Module
-from autopilot_runtime.training.running import log
+from autopilot_runtime.training.runstep import log
 
 
 class AutoPilotModule(Module):

@@ -69,9 +69,9 @@ def begin_fit(fit: Fit) -> None:
     state = _resumed(fit)
     config = dict(fit.experiment.config) if fit.experiment is not None else {}
     about = {"experiment": fit.slug, "max_epochs": fit.max_epochs, "run": fit.scope.run_id, "config": config}
-    trainer.tracking.start(about)
+    fit.tracking.start(about)
     if config:
-        trainer.tracking.log_params(config)
+        fit.tracking.log_params(config)
     if state is not None:
         _save_found(fit, state["accepted"])
         go_on(fit, state, changed=trainer.resume_changed)
@@ -168,7 +168,8 @@ def first_measurement(fit: Fit) -> None:
         fit.record.set_state(fit.slug, "live", seed.id)
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
-    trainer.show(row)
+    if row.metrics:
+        fit.tracking.log_metrics(row.metrics, step=row.epoch, phase="val")
     fit.epoch = 0
 
 
@@ -201,12 +202,12 @@ def _conclude(fit: Fit) -> None:
 def _finish(fit: Fit, status: str) -> None:
     ended = fit.ended or ("stopped" if fit.stop else status)
     fit.emit(EventType.FIT_END, fit.accepted or "", status=ended, why=fit.stop, metrics=dict(fit.accepted_metrics))
-    if not fit.ended or fit.ended == "budget":
+    if fit.experiment is None and (not fit.ended or fit.ended == "budget"):  # else the experiment says so itself
         fit.tell_why("trainer", fit.stop or f"{fit.epoch} epochs", decision=ended)
     with fit.record.transaction():
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
-    fit.trainer.tracking.finish(ended)
+    fit.tracking.finish(ended)
 
 
 def _count(loader: Iterable[Any] | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -10,6 +11,7 @@ from autopilot_runtime.training.dataloader import DataLoader
 from autopilot_runtime.training.fault import TrainingError, meant
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader", "predict_dataloader")
+_MISSPELT = re.compile(r"(train|training|val|valid|validation|test|predict)_(data_?)?loaders?")
 _SYNONYMS = {"train": "fit", "training": "fit", "val": "validate", "validation": "validate", "testing": "test"}
 
 
@@ -38,7 +40,7 @@ class DataModule:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         for name in vars(cls):
-            if name.endswith(("_dataloaders", "_loader", "_loaders")) and not name.startswith("_"):
+            if _MISSPELT.fullmatch(name) and name not in _LOADERS:
                 raise TrainingError(f"{cls.__name__}.{name} would never be called.{meant(name, _LOADERS)}")
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autopilot_runtime.training.fit import Fit, Measured
@@ -29,6 +30,8 @@ def decide(fit: Fit, candidate: Commit, measured: Measured) -> Decision:
     decision = Decision("accept", "no policy forbids it") if policy is None else as_decision(policy.judge(case))
     if decision.accepted and fit.trainer.acceptor is not None and fit.parent is not None:
         return _compared(fit, candidate, decision)
+    if decision.accepted and fit.trains and fit.parent is not None and candidate.id == fit.parent.id:
+        return replace(decision, reason=f"nothing was changed; {decision.reason}")
     return decision
 
 

@@ -22,6 +22,7 @@ from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import Commit, EpochRow, Record
 from autopilot_runtime.training.selector import Candidate
 from autopilot_runtime.training.steps import Steps
+from autopilot_runtime.training.tracking import Tracking
 
 # What happens for every batch is told, and not kept: the record has the evaluations themselves.
 _PASSING = frozenset(
@@ -58,6 +59,7 @@ class Fit:
     losses: list[Loss]
     train: Any
     held_out: Any
+    tracking: Tracking = field(default_factory=Tracking)
     environment: Any = None
     experiment: Any = None
     ckpt: Any = None
@@ -98,14 +100,14 @@ class Fit:
         event = scope.emit(type, epoch=self.epoch, step=self.global_step, commit=span, **data)
         if type not in _PASSING:
             self.events.append(event)
-            self.trainer.tracking.log_event(event)
+            self.tracking.log_event(event)
         return event
 
     def tell_why(self, source: str, text: str, *, decision: str = "", commit: str = "", **data: Any) -> None:
         """Write into the journal of why."""
         entry = ContextEntry(source=source, text=text, decision=decision, epoch=self.epoch, commit=commit, data=data)
         entry = self.record.add_context(self.slug, entry)
-        self.trainer.tracking.log_context(entry)
+        self.tracking.log_context(entry)
         self.call("on_context", entry)
 
     # ------------------------------------------------------------ states

@@ -63,7 +63,9 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
-    fit.trainer.show(row)
+    for phase, metrics in (("train", row.train), ("val", row.metrics)):
+        if metrics:
+            fit.tracking.log_metrics(metrics, step=row.epoch, phase=phase)
 
 
 def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> None:

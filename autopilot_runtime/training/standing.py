@@ -11,7 +11,7 @@ from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.graph import no_grad
 from autopilot_runtime.training.measure import Measure
 from autopilot_runtime.training.phase import step_of
-from autopilot_runtime.training.running import run
+from autopilot_runtime.training.runstep import run
 from autopilot_runtime.training.start import prepare
 
 _STAGE = {"val": "validate", "test": "test", "predict": "predict"}

@@ -16,7 +16,7 @@ from autopilot_runtime.training.fault import EvaluationFailed, TrainingError
 from autopilot_runtime.training.packing import Unpackable, pack, unpack
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import EvalKey, Evaluation, Record
-from autopilot_runtime.training.running import Ran, Step, run, run_packed
+from autopilot_runtime.training.runstep import Ran, Step, run, run_packed
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from autopilot_runtime.training.record import EpochRow
 from autopilot_runtime.training.standing import evaluate
 from autopilot_runtime.training.start import open_fit
 from autopilot_runtime.training.stepcheck import StepCheck
-from autopilot_runtime.training.tracking import Tracking, log
+from autopilot_runtime.training.tracking import Tracking
 
 Status = Literal["completed", "stopped", "budget", "interrupted", "failed"]
 
@@ -44,7 +44,8 @@ class FitResult:
 class Trainer:
     """Improves a module: trains, measures, and keeps only what its policy accepts.
 
-    Without an `experiment` nothing is kept after the fit. `monitor` is the metric that "best" goes by.
+    Without an `experiment` nothing is kept after the fit; with one, a `JSONLLogger` beside its record is the default
+    `logger` (False: none). `monitor` is the metric that "best" goes by.
     """
 
     def __init__(
@@ -81,8 +82,8 @@ class Trainer:
         self.callbacks = _listed(callbacks)
         self.policy: Any = policy if policy is None or hasattr(policy, "judge") else Policy(policy)
         self.experiment = experiment
-        self.loggers = _listed(logger)
-        self.tracking = Tracking(self.loggers, tell=self._warn)
+        self.loggers = None if logger is None else _listed(logger)
+        Tracking(self.loggers)  # what is no logger is told of here, not in the middle of a fit
         self.accumulate_grad_batches = accumulate_grad_batches
         self.fast_dev_run = int(fast_dev_run)
         self.overfit_batches = overfit_batches
@@ -208,16 +209,6 @@ class Trainer:
         if self._fit is not None and self._fit.measure is not None:
             self._fit.measure.log(name, value)
 
-    def show(self, row: EpochRow) -> None:
-        """Give an epoch to the loggers."""
-        for phase, metrics in (("train", row.train), ("val", row.metrics)):
-            if metrics:
-                self.tracking.log_metrics(metrics, step=row.epoch, phase=phase)
-
-    def _warn(self, text: str) -> None:
-        log.warning("%s", text)
-        Scope(self.stream).emit(EventType.WARNING, message=text)
-
     def _running(self, what: str) -> Fit:
         if self._fit is None:
             raise TrainingError(f"{what}: nothing has been fitted yet")
@@ -239,7 +230,7 @@ def result_of(fit: Fit) -> FitResult:
 
 
 def _listed(value: Any) -> list[Any]:
-    if value is None:
+    if value is None or value is False:
         return []
     return list(value) if isinstance(value, (list, tuple, set)) else [value]
 

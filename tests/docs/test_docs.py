@@ -31,6 +31,7 @@ EXECUTED = {
     "docs/search.md",
     "docs/sessions.md",
     "docs/training.md",
+    "docs/train-cli.md",
 }
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(#[^)]*)?\)")
 

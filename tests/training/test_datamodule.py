@@ -35,14 +35,28 @@ def test_a_fit_without_training_data_says_so() -> None:
         DataModule.from_datasets()
 
 
-def test_a_misspelt_loader_is_an_error_and_not_a_fit_without_validation() -> None:
-    with pytest.raises(
-        TrainingError, match=r"Mine.val_dataloaders would never be called. Did you mean 'val_dataloader'"
-    ):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("val_dataloaders", "val_dataloader"),
+        ("train_loader", "train_dataloader"),
+        ("predict_data_loader", "predict_dataloader"),
+    ],
+)
+def test_a_misspelt_loader_is_an_error_and_not_a_fit_without_validation(name: str, meant: str) -> None:
+    with pytest.raises(TrainingError, match=rf"Mine.{name} would never be called. Did you mean '{meant}'"):
+        type("Mine", (DataModule,), {name: lambda self: DataLoader([1])})
 
-        class Mine(DataModule):
-            def val_dataloaders(self) -> Any:
-                return DataLoader([1])
+
+def test_a_module_may_have_loaders_of_its_own_beside_those_of_the_stages() -> None:
+    class Mine(DataModule):
+        def image_loader(self) -> Any:
+            return DataLoader([1])
+
+        def train_dataloader(self) -> Any:
+            return self.image_loader()
+
+    assert len(Mine().train_dataloader()) == 1
 
 
 def test_a_module_of_the_users_own_is_set_up_by_stage() -> None:

@@ -103,7 +103,8 @@ def _text(result: FitResult, slug: str) -> list[str]:
         for name, value in result.metrics.items()
         if isinstance(value, (int, float)) and isinstance(first.get(name), (int, float))
     ]
-    kept = sum(row.verdict == "accept" for row in result.history)
+    seed = {row.commit for row in result.history if row.verdict == "seed"}
+    kept = len({row.commit for row in result.history if row.verdict == "accept"} - seed)
     line = f"{slug}: {result.status} after {result.epochs} epochs, {kept} kept"
     return [
         f"{line}. {', '.join(changes) or figures(result.metrics)}" + (f" ({result.reason})" if result.reason else ""),

@@ -16,20 +16,26 @@ from autopilot_runtime.training import (
     ListDataset,
     Loss,
     PathParameter,
+    PlateauStopper,
     QualityFirstPolicy,
     RuleOptimizer,
     SuccessRate,
     TextGradient,
+    parts_of,
 )
 
 HERE = Path(__file__).parent
 
 
 class Misjudged(Loss):
-    """Says which messages were taken for what they are not, and which word might tell."""
+    """Says which messages were taken for what they are not, and which words might tell."""
 
     def forward(self, data, batch):
-        return [TextGradient(one.feedback, "words.txt", items=[one.id]) for one in data if not one]
+        found = []
+        for one in data:
+            verb, *words = one.feedback.split()
+            found += [TextGradient(f"{verb} {word}", "words.txt", items=[one.id]) for word in words if not one]
+        return found
 
 
 class Classifier(AutoPilotModule):
@@ -47,20 +53,30 @@ class Classifier(AutoPilotModule):
     def judge(self, message, words):
         text, is_spam = message.metadata["text"], message.metadata["spam"]
         found = [word for word in words if word in text.split()]
-        advice = f"remove {found[0]}" if found else f"add {text.split()[0]}"
+        advice = f"remove {' '.join(found)}" if found else f"add {text}"
         return EvalDatum(id=message.id, success=bool(found) == is_spam, feedback=advice)
 
     def configure_optimizers(self):
-        return RuleOptimizer(self.parameters(), follow)
+        return Editor(self.parameters())
 
 
-def follow(rules, gradient):
-    """Do what the first feedback asks for. An agent can do this: AgentOptimizer(RuntimeAgent("optimizer"), ...)."""
-    verb, word = gradient.render().split("] ", 1)[-1].split()[:2]
-    words = rules.read("words.txt").decode().split()
-    changed = [*words, word] if verb == "add" else [one for one in words if one != word]
-    rules.write("words.txt", "\\n".join(changed) + "\\n")
-    return rules
+class Editor(RuleOptimizer):
+    """Does what the first feedback asks for, and never again what was discarded. An agent could stand here:
+    AgentOptimizer(RuntimeAgent("optimizer"), self.parameters())."""
+
+    def propose(self, rules, gradient):
+        for advice in (part.text for part in parts_of(gradient)):
+            if not self.is_blocked(advice):
+                verb, word = advice.split()
+                words = [one for one in rules.read("words.txt").decode().split() if one != word]
+                rules.write("words.txt", "\\n".join(words + [word] * (verb == "add")) + "\\n")
+                self.why = advice
+                return rules
+        return None
+
+    def told(self, verdict, reason):
+        if verdict != "accept":
+            self.block_strategy(self.why, reason)
 
 
 def load(name):
@@ -72,6 +88,7 @@ train = DataLoader(load("train"), batch_size=4, shuffle=True, seed=1)
 val = DataLoader(load("val"), batch_size=4)
 policy = QualityFirstPolicy("accuracy")
 monitor = "accuracy"
+stoppers = [PlateauStopper("accuracy", patience=5)]
 accumulate_grad_batches = 100  # one step an epoch
 '''
 
@@ -94,7 +111,7 @@ if __name__ == "__main__":
 
 README = """# {name}
 
-    autopilot optimize train --epochs 5 --context 'why'
+    autopilot optimize train --epochs 12 --context 'why'
     autopilot report
     autopilot explain 1
 
@@ -104,26 +121,26 @@ README = """# {name}
 
 _SPAM = {
     "train": [
-        "win money now",
-        "cheap watches here",
-        "win a prize",
+        "the money is yours win now",
+        "cheap watches",
+        "you win a prize",
         "free money inside",
-        "cheap pills here",
-        "claim a prize",
+        "a cheap cure",
+        "prize inside",
     ],
-    "val": ["money for nothing", "cheap flights here", "you win again", "a prize for you", "free pills"],
+    "val": [
+        "money for nothing",
+        "cheap flights here",
+        "win again",
+        "the prize is yours",
+        "free pills",
+        "all free today",
+    ],
 }
 _HAM = {
-    "train": [
-        "lunch at noon",
-        "notes from the meeting",
-        "hello from rome",
-        "see the notes",
-        "call me at noon",
-        "hello again",
-    ],
-    "val": ["the meeting is at noon", "notes for you", "hello from the team", "call the team", "see you in rome"],
-}
+    "train": ["lunch at noon", "the notes", "hello from rome", "a walk", "you at noon", "hello again"],
+    "val": ["the meeting is at noon", "a table for you", "hello all", "call the team", "you in rome", "hello"],
+}  # fmt: skip
 
 
 def write_project(folder: Path, name: str) -> list[Path]:
