@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ResumeRefused,
         TrainingError,
     )
+    from autopilot_runtime.training.filestore import FileStore, Store
     from autopilot_runtime.training.fingerprint import DatasetFingerprint
     from autopilot_runtime.training.forest import Forest
     from autopilot_runtime.training.gate import (
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.training.logger import JSONLLogger, Logger
     from autopilot_runtime.training.loop import EpochLoop, Loop
     from autopilot_runtime.training.loss import Loss
+    from autopilot_runtime.training.merge import ComponentMerger, Merged
     from autopilot_runtime.training.metric import MeanMetric, Metric, MetricCollection, SuccessRate
     from autopilot_runtime.training.mlflowlogger import MLflowLogger
     from autopilot_runtime.training.module import Module
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.training.processexecutor import ProcessExecutor
     from autopilot_runtime.training.progress import ProgressBar
     from autopilot_runtime.training.query import Query, best, completed, failed, metric_gt, metric_lt, running, tagged
+    from autopilot_runtime.training.rayexecutor import RayExecutor
     from autopilot_runtime.training.record import Commit, EpochRow, EvalKey, Evaluation, ExperimentRow, Record
     from autopilot_runtime.training.recordsalvage import salvage
     from autopilot_runtime.training.runtimeagent import RuntimeAgent
@@ -136,7 +139,7 @@ _HOME = {
     "acceptor": "Acceptor StrictAcceptor PairedAcceptor WilcoxonAcceptor",
     "stepcheck": "StepCheck",
     "stopper": "Stopper PlateauStopper BudgetStopper TargetStopper",
-    "merge": "ComponentMerger",
+    "merge": "ComponentMerger Merged",
     "experiment": "Experiment",
     "record": "Record Commit EvalKey Evaluation EpochRow ExperimentRow",
     "recordsalvage": "salvage",
@@ -238,6 +241,7 @@ __all__ = [
     "MLflowLogger",
     "MaxGate",
     "MeanMetric",
+    "Merged",
     "Metric",
     "MetricCollection",
     "MetricMissing",

@@ -168,8 +168,7 @@ def first_measurement(fit: Fit) -> None:
         fit.record.set_state(fit.slug, "live", seed.id)
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
-    if row.metrics:
-        fit.tracking.log_metrics(row.metrics, step=row.epoch, phase="val")
+    fit.tell_loggers(row)
     fit.epoch = 0
 
 

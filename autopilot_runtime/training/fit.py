@@ -79,6 +79,8 @@ class Fit:
     pool: list[Candidate] = field(default_factory=list)
     history: list[EpochRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    began: str = ""  # the state that was chosen for this epoch to start from
+    merging: tuple[str, ...] = ()  # the two that this epoch puts together
     resumed: bool = False
     data: dict[str, DatasetFingerprint] = field(default_factory=dict)
     fingerprint: dict[str, str] = field(default_factory=dict)
@@ -109,6 +111,12 @@ class Fit:
         entry = self.record.add_context(self.slug, entry)
         self.tracking.log_context(entry)
         self.call("on_context", entry)
+
+    def tell_loggers(self, row: EpochRow) -> None:
+        """Give an epoch's figures to the loggers."""
+        for phase, metrics in (("train", row.train), ("val", row.metrics)):
+            if metrics:
+                self.tracking.log_metrics(metrics, step=row.epoch, phase=phase)
 
     # ------------------------------------------------------------ states
 

@@ -10,6 +10,7 @@ from autopilot_runtime.training.decide import decide
 from autopilot_runtime.training.fault import EvaluationFailed, ParameterRefused
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import Decision
+from autopilot_runtime.training.merging import merged
 from autopilot_runtime.training.phase import better_on_minibatch, validate, worked_before
 from autopilot_runtime.training.record import Commit
 from autopilot_runtime.training.replay import keep_batch, replay_batch
@@ -38,7 +39,7 @@ class EpochLoop:
         fit.call("on_epoch_start")
         fit.call("on_train_epoch_start")
         try:
-            candidate = self.train(fit, parent)
+            candidate = merged(fit) or self.train(fit, parent)
         except (ParameterRefused, StepBroke) as error:
             fit.restore(parent)
             fit.emit(EventType.STEP_REJECTED, parent, error=str(error))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autopilot_runtime.store.objects import Store
+from autopilot_runtime.store.refs import Pointed
 from autopilot_runtime.training.fault import ParameterRefused
 from autopilot_runtime.training.gradient import Gradient
 
@@ -80,6 +81,8 @@ class Parameter:
         self.data = json.loads(state.decode("utf-8", "surrogatepass"))
 
     # How a state is kept in a store and brought back; a parameter that is many files does better than one blob.
+
+    kept_as: Pointed | None = None  # what `keep` gives: "tree" for that of a folder; None: one has to look
 
     def keep(self, store: Store) -> bytes:
         """Put the state into a store; gives its digest, which names it."""

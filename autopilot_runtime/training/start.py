@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.core.stream import Scope
 from autopilot_runtime.training.dispatch import Dispatch
@@ -19,7 +18,7 @@ from autopilot_runtime.training.pathparameter import PathParameter
 from autopilot_runtime.training.record import Record
 from autopilot_runtime.training.resume import code_version
 from autopilot_runtime.training.steps import Steps
-from autopilot_runtime.training.tracking import Tracking, log
+from autopilot_runtime.training.tracking import Tracking
 
 
 def open_fit(
@@ -81,14 +80,10 @@ def open_fit(
 
 
 def _tracking(trainer: Any, record: Record, experiment: Any) -> Tracking:
-    def tell(text: str) -> None:
-        log.warning("%s", text)
-        Scope(trainer.stream).emit(EventType.WARNING, message=text)
-
     loggers = None if trainer.fast_dev_run else trainer.loggers
     if trainer.loggers is None and experiment is not None:
         loggers = JSONLLogger(record.store.path.parent / f"{quote(experiment.slug, safe=' ')}.jsonl")
-    return Tracking(loggers, tell=tell)
+    return Tracking(loggers, tell=trainer.warn)
 
 
 def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, environment: Any) -> Steps:

@@ -23,7 +23,7 @@ from autopilot_runtime.training.record import EpochRow
 from autopilot_runtime.training.standing import evaluate
 from autopilot_runtime.training.start import open_fit
 from autopilot_runtime.training.stepcheck import StepCheck
-from autopilot_runtime.training.tracking import Tracking
+from autopilot_runtime.training.tracking import Tracking, log
 
 Status = Literal["completed", "stopped", "budget", "interrupted", "failed"]
 
@@ -208,6 +208,11 @@ class Trainer:
         """Record a number of the running phase."""
         if self._fit is not None and self._fit.measure is not None:
             self._fit.measure.log(name, value)
+
+    def warn(self, text: str) -> None:
+        """Tell what does not stop anything."""
+        log.warning("%s", text)
+        Scope(self.stream).emit(EventType.WARNING, message=text)
 
     def _running(self, what: str) -> Fit:
         if self._fit is None:
