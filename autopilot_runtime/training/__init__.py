@@ -154,6 +154,11 @@ _HOME = {
     "wandblogger": "WandbLogger",
     "tensorboardlogger": "TensorBoardLogger",
     "tracking": "Tracking",
+    "progress": "ProgressBar",
+    "story": "Story read_story",
+    "plot": "progress_svg",
+    "plottext": "progress_text",
+    "page": "report_html",
     "fault": "TrainingError ParameterRefused MetricMissing ExperimentBusy ResumeRefused EvaluationFailed BudgetSpent",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

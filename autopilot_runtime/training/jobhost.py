@@ -15,6 +15,7 @@ import pickle
 import select
 import signal
 import sys
+import tempfile
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -93,7 +94,7 @@ class JobHost:
 
     def serve(self) -> None:
         """Until the end."""
-        os.environ["TMPDIR"] = self._scratch
+        os.environ["TMPDIR"] = tempfile.tempdir = self._scratch  # for what jobs start, and for themselves
         if sys.platform == "linux":
             # What a job leaves running becomes a child of ours, wherever it hides, and is found and killed.
             prctl(_SUBREAPER, 1)

@@ -10,7 +10,7 @@ from typing import Any, Self
 from autopilot_runtime.training.datum import EvalDatum
 from autopilot_runtime.training.fault import TrainingError, meant
 from autopilot_runtime.training.gradient import Gradient, TextGradient, as_gradient, gathered, parts_of
-from autopilot_runtime.training.graph import Context, origin, reached, run_backward
+from autopilot_runtime.training.graph import Context, origin, reached, run_backward, tape
 from autopilot_runtime.training.parameter import Parameter
 
 log = logging.getLogger("autopilot_runtime.training")
@@ -62,7 +62,7 @@ class Loss:
     def note(self, data: Any, result: Any) -> None:
         """Take in what `forward` gave for some data."""
         self.score(scores_of(result))
-        found = feedback_of(result)
+        found = feedback_of(result) if tape.recording else None
         if found is not None:
             self._pending.append(_Pending(origin(data), found))
 

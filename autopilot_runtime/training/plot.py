@@ -34,6 +34,7 @@ STYLE = """
 .pp .valdot{fill:#58a6ff}.pp a:focus .hit,.pp a:hover .hit{stroke:#58a6ff}}
 """
 _LETTER, _HIGH = 6.0, 13.0  # the room a letter of a label takes
+_LABELS = 80  # more have no room anyway
 _PLAIN_MARKS = 1_500  # from so many candidates on, rejected ones have no text of their own
 
 
@@ -223,7 +224,7 @@ class _Picture:
         """What the kept ones did, as far as there is room: the best first, then the largest gains."""
         best = self.story.best
         ranked = sorted(self.story.kept, key=lambda one: (one is not best, -_gain(one)))
-        for one in ranked:
+        for one in ranked[:_LABELS]:
             if one.value is None or not one.why:
                 continue
             text = clipped(one.why, 34 if self.width > 600 else 24)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from autopilot_runtime.training.story import SIGMAS, Story
 
@@ -129,27 +129,37 @@ def change(value: float | None, before: float | None) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-@dataclass
+_Box = tuple[float, float, float, float]
+_STRIP = 40.0
+
+
 class Room:
     """Rectangles that are taken: where a label may still go."""
 
-    width: float
-    height: float
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self._strips: dict[int, list[_Box]] = {}  # by upright strips of the picture: few have to be looked at
 
     def take(self, x: float, y: float, width: float, height: float) -> None:
         """Let nothing lie here any more."""
-        self.taken.append((x, y, x + width, y + height))
+        box = (x, y, x + width, y + height)
+        for strip in _strips(box):
+            self._strips.setdefault(strip, []).append(box)
 
     def place(self, places: Sequence[tuple[float, float]], width: float, height: float) -> tuple[float, float] | None:
         """The first of these places (top left corners) where a label has room, and takes it; None for none."""
         for x, y in places:
-            inside = x >= 0 and y >= 0 and x + width <= self.width and y + height <= self.height
-            if inside and not any(_meet((x, y, x + width, y + height), other) for other in self.taken):
+            box = (x, y, x + width, y + height)
+            inside = x >= 0 and y >= 0 and box[2] <= self.width and box[3] <= self.height
+            if inside and not any(_meet(box, other) for at in _strips(box) for other in self._strips.get(at, ())):
                 self.take(x, y, width, height)
                 return x, y
         return None
 
 
-def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+def _strips(box: _Box) -> range:
+    return range(int(box[0] // _STRIP), int(box[2] // _STRIP) + 1)
+
+
+def _meet(one: _Box, other: _Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -62,7 +62,7 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
-    fit.trainer.show(fit, row, decision)
+    fit.tell_loggers(row)
 
 
 def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> None:
@@ -145,9 +145,11 @@ def _row(fit: Fit, candidate: Commit, measured: Measured, decision: Decision, tr
             "scores": measured.scores,
             "errors": measured.errors,
             "why": candidate.why,
-            "noise": fit.noise,
+            **fit.judged_by,
             "merged": list(fit.merging),
-            "began": fit.began,  # an epoch of several steps has states between it and the candidate
+            # what it was compared with: an epoch of several steps has states between that and the candidate
+            "began": fit.merging[0] if fit.merging else fit.began,
+            "chosen": fit.began,
         },
     )
 

@@ -229,6 +229,8 @@ def _attempts(story: Story, rows: Sequence[EpochRow], reasons: Mapping[int, str]
 
 def _base(story: Story, row: EpochRow, accepted: Mapping[str, None]) -> str:
     """The accepted state a candidate came from; between them may be steps that nobody judged."""
+    if row.extra.get("began"):
+        return str(row.extra["began"])
     if row.commit in accepted:
         return next(reversed(list(accepted)))  # nothing changed, or back to an earlier state
     at, seen = row.parent, set[str]()

@@ -191,7 +191,7 @@ def litter(seconds: str) -> str:
     return name
 
 
-def litter_then_hang(seconds: str) -> None:
+def litter_then_hang(seconds: str, worktree: str = "") -> None:
     litter(seconds)
     hang()
 

@@ -98,6 +98,15 @@ def test_without_measured_noise_chance_is_not_ruled_out() -> None:
         assert "was not measured; the gain may be chance" in str(explain(record, SLUG, 0))
 
 
+def test_a_measurement_that_repeats_exactly_leaves_no_room_for_chance() -> None:
+    with Record.passing() as record:
+        make(record, run=[Tried("accept", 0.513, "up")])
+        for row in record.epochs(SLUG):
+            row.extra["noise"]["accuracy"] = 0.0
+            record.put_epoch(row)
+        assert "gave the same accuracy: the gain is no chance" in str(explain(record, SLUG, 0))
+
+
 def test_nothing_that_was_written_can_steer_the_terminal() -> None:
     with Record.passing() as record:
         make(record, run=[Tried("discard", 0.4, HOSTILE, reason=HOSTILE, scores={HOSTILE: 1.0})])
