@@ -134,6 +134,7 @@ policy = MinGate("success", 1.0)
 
 
 def test_a_project_can_have_a_command_of_its_own(begun: Command) -> None:
+    begun("optimize", "train", "--context", "by the command for all")
     ran = subprocess.run(
         [sys.executable, "cli.py", "optimize", "train", "--context", "by my own command"],
         cwd=begun.folder / ROOT, env=begun.env, capture_output=True, text=True, check=False,
