@@ -67,7 +67,7 @@ class Parameter:
     def snapshot(self) -> bytes:
         """The whole state."""
         try:
-            return json.dumps(self.data, sort_keys=True, separators=(",", ":"), allow_nan=True).encode(
+            return json.dumps(self.data, separators=(",", ":"), allow_nan=True).encode(
                 "utf-8", "surrogatepass"
             )
         except (TypeError, ValueError) as error:

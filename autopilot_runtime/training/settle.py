@@ -147,7 +147,9 @@ def _row(fit: Fit, candidate: Commit, measured: Measured, decision: Decision, tr
             "why": candidate.why,
             **fit.judged_by,
             "merged": list(fit.merging),
-            "began": fit.began,  # an epoch of several steps has states between it and the candidate
+            # what it was compared with: an epoch of several steps has states between that and the candidate
+            "began": fit.merging[0] if fit.merging else fit.began,
+            "chosen": fit.began,
         },
     )
 
