@@ -23,13 +23,21 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What an evaluator says is wrong: a line that is missing, or one that misleads."""
+
+    kind: str
+    component: str
+    line: str
+
+
+@dataclass(frozen=True)
 class Seen:
-    """One measurement: the score with its noise, and what an evaluator would say of it."""
+    """One measurement: the score with its noise, and what is wrong."""
 
     item: Item
     score: float
-    missing: tuple[tuple[str, str], ...]
-    misled: tuple[tuple[str, str], ...]
+    faults: tuple[Fault, ...]
 
 
 @dataclass
@@ -69,9 +77,10 @@ class Landscape:
 
     def truth(self, state: State, item: Item) -> float:
         """The score without noise."""
-        missing, misled = self._faults(state, item)
-        misled = tuple(one for one in misled if one[1].startswith("trap"))
-        return (1 - len(missing) / len(item.needs)) * self.trap_costs ** len(misled)
+        faults = self._faults(state, item)
+        missing = sum(one.kind == "missing" for one in faults)
+        traps = sum(one.line.startswith("trap") for one in faults)
+        return (1 - missing / len(item.needs)) * self.trap_costs**traps
 
     def quality(self, state: State) -> float:
         """The mean over the held-out items, without noise: nobody gets to see this."""
@@ -81,18 +90,17 @@ class Landscape:
     def measure(self, state: State, item: Item) -> Seen:
         """One rollout."""
         self.rollouts += 1
-        missing, misled = self._faults(state, item)
-        return Seen(item, self.truth(state, item) + self._noise.gauss(0, self.noise), missing, misled)
+        return Seen(item, self.truth(state, item) + self._noise.gauss(0, self.noise), self._faults(state, item))
 
-    def _faults(self, state: State, item: Item) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    def _faults(self, state: State, item: Item) -> tuple[Fault, ...]:
         have = {(component, line) for component, text in state.items() for line in text.split("\n") if line}
-        missing = tuple(one for one in item.needs if one not in have)
-        misled = tuple(
-            one for one in sorted(have) if one[1].startswith(("trap", "shortcut")) and self._hits(one[1], item)
-        )
-        return missing, misled
+        missing = [Fault("missing", *one) for one in item.needs if one not in have]
+        misled = [Fault("misled", *one) for one in sorted(have) if self._hits(one[1], item)]
+        return (*missing, *misled)
 
     def _hits(self, trap: str, item: Item) -> bool:
+        if not trap.startswith("trap"):
+            return False
         return random.Random(f"{self.seed} {trap} {item.name}").random() < self.trap_hits
 
 
@@ -141,23 +149,23 @@ class Writer:
         self._rng = random.Random(f"writer {self.seed}")
         self._traps = 0
 
-    def write(self, state: State, seen: Sequence[Seen], components: Sequence[str]) -> dict[str, str]:
-        """The components that change, with their new texts."""
+    def write(self, state: State, seen: Sequence[Fault], components: Sequence[str]) -> dict[str, str]:
+        """The components that change, with their new texts. `seen` are the faults of one or a few measurements."""
         rng = self._rng
-        missing = [one for each in seen for one in each.missing if one[0] in components]
-        misled = [one for each in seen for one in each.misled if one[0] in components]
+        known = [one for one in seen if one.component in components]
         lines = {component: [line for line in state[component].split("\n") if line] for component in components}
         if rng.random() < self.shortcuts:
             component, line = rng.choice(list(components)), f"shortcut-{rng.randrange(self.clusters)}"
             lines[component] += [line] * (line not in lines[component])
-        elif (missing or misled) and rng.random() < self.insight:
-            component, line = rng.choice(missing + misled)
-            if (component, line) in misled:
-                lines[component].remove(line)
-            else:
-                lines[component].append(line)
+        elif known and rng.random() < self.insight:
+            fault = rng.choice(known)
+            component = fault.component
+            if fault.kind == "misled" and fault.line in lines[component]:
+                lines[component].remove(fault.line)
+            elif fault.kind == "missing":
+                lines[component].append(fault.line)
         else:
-            component = rng.choice([one for one, _ in missing + misled] or list(components))
+            component = rng.choice([one.component for one in known] or list(components))
             self._traps += 1
             lines[component].append(f"trap-{self._traps}")
         if len(lines[component]) > 1 and rng.random() < self.forgets:

@@ -63,7 +63,10 @@ def run(land: Landscape, writer: Writer, *, goal: float, limit: int, **settings:
 
     def propose(candidate: dict[str, str], data: Mapping[str, Sequence[Any]], update: list[str]) -> dict[str, str]:
         seen: list[Seen] = [row["seen"] for row in next(iter(data.values()))]
-        return writer.write(candidate, seen, update)
+        faults = [fault for one in seen for fault in one.faults]
+        if not faults:
+            raise LookupError("nothing was wrong: there is nothing to write")  # costs gepa nothing further
+        return writer.write(candidate, faults, update)
 
     arrival = Arrival(land, goal)
     gepa.optimize(
@@ -77,6 +80,7 @@ def run(land: Landscape, writer: Writer, *, goal: float, limit: int, **settings:
         max_metric_calls=limit,
         logger=Quiet(),
         seed=land.seed,
+        raise_on_exception=False,
         **settings,
     )
     return arrival.at

@@ -45,8 +45,9 @@ class StrictAcceptor:
 class PairedAcceptor:
     """The gain is more than noise explains. Measures again, twice as often each time, only while it cannot tell.
 
-    `alpha` is how often a candidate that is no better may pass, all looks together; `k` sets the bound of a look
-    in standard errors instead. A candidate that falls below `futile` standard errors is given up.
+    `alpha` is how often a candidate that is no better may pass, all looks together: each look gets the part of it
+    by which the measurements grew. `k` sets the bound of a look in standard errors instead. A gain that would just
+    pass in the end shows by now with a part of that; what lies `futile` standard errors below is given up.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class PairedAcceptor:
         k: float | None = None,
         max_replicates: int = 8,
         min_gain: float = 0.0,
-        futile: float = 0.0,
+        futile: float = 1.0,
     ) -> None:
         _sound(self, alpha, max_replicates)
         self.alpha, self.k, self.max_replicates = alpha, k, max_replicates
@@ -64,34 +65,34 @@ class PairedAcceptor:
 
     def judge(self, new: Scores, old: Scores, *, more: More, noise: float = 0.0) -> Judged:
         """Whether it is better, as far as `max_replicates` can tell."""
-        looks = 1
+        seen = 0
         while True:
             cannot = incomparable(self, new, old)
             if cannot is not None:
                 return cannot
             have = replicates(new, old)
             gain, error = _mean(differences(new, old)), standard_error(new, old, noise)
-            bound = self._bound(have, looks)
+            bound, last = self._bound(have - seen), self._bound(self.max_replicates / 2)
             if error == 0.0:
                 return _said(
                     self, gain > self.min_gain, f"gain {gain:+.6g} without noise", gain, f"> {self.min_gain:g}"
                 )
             z = (gain - self.min_gain) / error
-            if z >= bound or z <= self.futile or have >= self.max_replicates:
+            least = last * math.sqrt(have / self.max_replicates) - self.futile
+            if z >= bound or z <= least or have >= self.max_replicates:
                 reason = f"gain {gain:+.6g} is {z:.2f} standard errors over {len(pairs(new, old))} items x {have}"
                 return _said(self, z >= bound, reason, gain, f">= {bound:.2f} standard errors")
             again = more(min(2 * have, self.max_replicates))
             if replicates(*again) <= have:
                 reason = f"gain {gain:+.6g} is {z:.2f} standard errors, and nothing more could be measured"
                 return _said(self, False, reason, gain, f">= {bound:.2f} standard errors")
-            (new, old), looks = again, looks + 1
+            (new, old), seen = again, have
 
-    def _bound(self, have: int, looks: int) -> float:
-        """The level is shared out among all the looks there can be."""
+    def _bound(self, grown: float) -> float:
+        """Of a look before which so many replicates were added."""
         if self.k is not None:
             return self.k
-        left = math.ceil(math.log2(max(1.0, self.max_replicates / have)))
-        return NormalDist().inv_cdf(1.0 - self.alpha / (looks + left))
+        return NormalDist().inv_cdf(1.0 - self.alpha * min(1.0, grown / self.max_replicates))
 
 
 class WilcoxonAcceptor:

@@ -17,6 +17,7 @@ from autopilot_runtime.training.autopilotmodule import AutoPilotModule
 from autopilot_runtime.training.datum import Batch, EvalDatum, digest_of
 from autopilot_runtime.training.fault import EvaluationFailed
 from autopilot_runtime.training.judge import evaluated
+from autopilot_runtime.training.loss import Loss
 from autopilot_runtime.training.parameter import Parameter, TextParameter
 from autopilot_runtime.training.pathparameter import PathParameter
 from autopilot_runtime.training.runtimeagent import RuntimeAgent
@@ -26,12 +27,20 @@ _COUNTS = ("role", "model", "memory", "tools", "permissions", "output_schema", "
 Score = Callable[[Any, Any], Any]
 
 
+class Faults(Loss):
+    """Passes on what is said of the results that are no success."""
+
+    def forward(self, data: Any, targets: Any = None) -> Any:
+        return [one for one in data if not one]
+
+
 class AgentModule(AutoPilotModule):
     """Trains the prompt of an agent file. Each item is a run of that agent, in an empty folder of its own.
 
     `task(item)` is what it is told (the item's `task`, unless given). `score(answer, item)` says how good the answer
     is, in any form a judge may answer; without it, that is left to the loss. A prompt that stands in a file is a
-    `PathParameter`, one that stands in the agent file itself a `TextParameter`.
+    `PathParameter`, one that stands in the agent file itself a `TextParameter`. Its loss passes on what the score
+    says; set `self.loss` to a `JudgeLoss` to have the answers judged.
     """
 
     prompt: Parameter
@@ -53,6 +62,7 @@ class AgentModule(AutoPilotModule):
             self.prompt = PathParameter(file.prompt_path)
         else:
             self.prompt = TextParameter(file.system_prompt)
+        self.loss: Loss = Faults()
         said = file.resolved()
         self._version = digest_of({key: said[key] for key in _COUNTS})
         self._task, self._score = task or _task_of, score

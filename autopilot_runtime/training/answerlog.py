@@ -52,6 +52,12 @@ class AnswerLog:
                     os.fsync(file.fileno())
             self._known[key] = json.loads(line)["answer"]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}  # a lock belongs to one process
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def _read(self, path: Path) -> Iterator[tuple[str, Any]]:
         raw = path.read_bytes()
         whole, _, torn = raw.rpartition(b"\n")

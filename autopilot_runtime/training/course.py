@@ -67,8 +67,11 @@ def begin_fit(fit: Fit) -> None:
     trainer = fit.trainer
     fit.fingerprint = fingerprint(fit)
     state = _resumed(fit)
-    for logger in trainer.loggers:
-        logger.start({"experiment": fit.slug, "max_epochs": fit.max_epochs, "run": fit.scope.run_id})
+    config = dict(fit.experiment.config) if fit.experiment is not None else {}
+    about = {"experiment": fit.slug, "max_epochs": fit.max_epochs, "run": fit.scope.run_id, "config": config}
+    fit.tracking.start(about)
+    if config:
+        fit.tracking.log_params(config)
     if state is not None:
         _save_found(fit, state["accepted"])
         go_on(fit, state, changed=trainer.resume_changed)
@@ -154,7 +157,7 @@ def first_measurement(fit: Fit) -> None:
         [],
         dict(fit.budget.spent),
         time.time(),
-        {"scores": measured.scores, "errors": measured.errors, "noise": fit.noise},
+        {"scores": measured.scores, "errors": measured.errors, **fit.judged_by},
     )
     fit.history.append(row)
     with fit.record.transaction():
@@ -165,6 +168,7 @@ def first_measurement(fit: Fit) -> None:
         fit.record.set_state(fit.slug, "live", seed.id)
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
+    fit.tell_loggers(row)
     fit.epoch = 0
 
 
@@ -197,13 +201,12 @@ def _conclude(fit: Fit) -> None:
 def _finish(fit: Fit, status: str) -> None:
     ended = fit.ended or ("stopped" if fit.stop else status)
     fit.emit(EventType.FIT_END, fit.accepted or "", status=ended, why=fit.stop, metrics=dict(fit.accepted_metrics))
-    if not fit.ended or fit.ended == "budget":
+    if fit.experiment is None and (not fit.ended or fit.ended == "budget"):  # else the experiment says so itself
         fit.tell_why("trainer", fit.stop or f"{fit.epoch} epochs", decision=ended)
     with fit.record.transaction():
         fit.record.put_events(fit.slug, fit.events)
     fit.events.clear()
-    for logger in fit.trainer.loggers:
-        logger.finish(ended)
+    fit.tracking.finish(ended)
 
 
 def _count(loader: Iterable[Any] | None) -> int:

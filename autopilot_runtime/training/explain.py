@@ -163,6 +163,9 @@ def _notes(story: Story, one: Attempt) -> Iterator[str]:
         return
     gain = abs(one.value - one.before)
     way = "gain" if story.better(one.value, one.before) else "loss"
+    if not story.sigma and story.metric in story.noise:
+        yield f"Measuring the same state again gave the same {story.metric}: the {way} is no chance."
+        return
     if not story.sigma:
         yield f"How much {story.metric} differs from run to run was not measured; the {way} may be chance."
         return

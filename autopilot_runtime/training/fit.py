@@ -15,13 +15,14 @@ from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.fingerprint import DatasetFingerprint
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.loss import Loss
-from autopilot_runtime.training.measure import Measure
+from autopilot_runtime.training.measure import Measure, directions
 from autopilot_runtime.training.module import Module
 from autopilot_runtime.training.optimizer import Optimizer, Scheduler
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import Commit, EpochRow, Record
 from autopilot_runtime.training.selector import Candidate
 from autopilot_runtime.training.steps import Steps
+from autopilot_runtime.training.tracking import Tracking
 
 # What happens for every batch is told, and not kept: the record has the evaluations themselves.
 _PASSING = frozenset(
@@ -58,6 +59,7 @@ class Fit:
     losses: list[Loss]
     train: Any
     held_out: Any
+    tracking: Tracking = field(default_factory=Tracking)
     environment: Any = None
     experiment: Any = None
     ckpt: Any = None
@@ -77,6 +79,8 @@ class Fit:
     pool: list[Candidate] = field(default_factory=list)
     history: list[EpochRow] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    began: str = ""  # the state that was chosen for this epoch to start from
+    merging: tuple[str, ...] = ()  # the two that this epoch puts together
     resumed: bool = False
     data: dict[str, DatasetFingerprint] = field(default_factory=dict)
     fingerprint: dict[str, str] = field(default_factory=dict)
@@ -98,13 +102,21 @@ class Fit:
         event = scope.emit(type, epoch=self.epoch, step=self.global_step, commit=span, **data)
         if type not in _PASSING:
             self.events.append(event)
+            self.tracking.log_event(event)
         return event
 
     def tell_why(self, source: str, text: str, *, decision: str = "", commit: str = "", **data: Any) -> None:
         """Write into the journal of why."""
         entry = ContextEntry(source=source, text=text, decision=decision, epoch=self.epoch, commit=commit, data=data)
-        self.record.add_context(self.slug, entry)
+        entry = self.record.add_context(self.slug, entry)
+        self.tracking.log_context(entry)
         self.call("on_context", entry)
+
+    def tell_loggers(self, row: EpochRow) -> None:
+        """Give an epoch's figures to the loggers."""
+        for phase, metrics in (("train", row.train), ("val", row.metrics)):
+            if metrics:
+                self.tracking.log_metrics(metrics, step=row.epoch, phase=phase)
 
     # ------------------------------------------------------------ states
 
@@ -150,6 +162,12 @@ class Fit:
                 else EventType.GATE_FAILED
             )
             self.emit(kind, commit, gate=one.gate, value=one.value, bound=one.bound, why=one.reason)
+
+    @property
+    def judged_by(self) -> dict[str, Any]:
+        """What the figures of an epoch are to be read by."""
+        told = directions(self.module.metrics())
+        return {"noise": self.noise, "monitor": self.trainer.monitor, "directions": told}
 
     @property
     def trains(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
 from autopilot_runtime.training.fault import TrainingError, meant
@@ -178,8 +179,10 @@ class CustomGate(Gate):
 class BudgetGate(Gate):
     """What was spent so far stays below a limit: `BudgetGate(usd=1.0, calls=500, seconds=60)`. Else: stop."""
 
-    def __init__(self, *, on_fail: Verdict = "stop", name: str = "BudgetGate", **limits: float) -> None:
-        super().__init__("", on_fail=on_fail, name=name)
+    def __init__(
+        self, *, on_fail: Verdict | None = "stop", warn: bool = False, name: str = "BudgetGate", **limits: float
+    ) -> None:
+        super().__init__("", on_fail=on_fail, warn=warn, name=name)
         self.limits = limits
 
     def check(self, case: Case) -> Judged:
@@ -196,9 +199,13 @@ def number_in(metrics: Mapping[str, Any], name: str) -> float | str:
     for key in (name, name.removeprefix("val_"), name.removeprefix("val/")):
         if key in metrics:
             value = metrics[key]
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                return f"metric {name!r} is {type(value).__name__} {value!r}, not a number"
-            return float(value) if math.isfinite(value) else f"metric {name!r} is {value}, not a finite number"
+            if isinstance(value, bool) or not isinstance(value, Real):  # numpy's numbers are Real, too
+                return f"metric {name!r} is {type(value).__name__} {str(value)[:100]!r}, not a number"
+            try:
+                number = float(value)
+            except OverflowError:
+                number = math.inf
+            return number if math.isfinite(number) else f"metric {name!r} is {number}, not a finite number"
     return f"metric {name!r} was not measured.{meant(name, metrics)}"
 
 

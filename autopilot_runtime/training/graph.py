@@ -112,6 +112,8 @@ def ancestors(contexts: Sequence[Context]) -> set[int]:
 
 def reached(root: Context) -> list[Parameter]:
     """The parameters that feedback from here can get to."""
+    if not root.parents:
+        return list(root.parameters)
     found: dict[int, Parameter] = {}
     for ctx in _ordered(root):
         found.update((id(parameter), parameter) for parameter in ctx.parameters)
@@ -120,6 +122,8 @@ def reached(root: Context) -> list[Parameter]:
 
 def plain_reach(root: Context) -> list[Parameter] | None:
     """The same; None when the feedback would be translated on its way."""
+    if not root.parents:
+        return list(root.parameters) if root.plain else None
     return reached(root) if all(ctx.plain for ctx in _ordered(root)) else None
 
 
@@ -137,6 +141,9 @@ def recorded(parameters: Sequence[Parameter]) -> Context:
 
 def run_backward(root: Context, gradient: Gradient) -> None:
     """Let feedback flow from `root` to everything that had a part in it; each call gets all that reaches it."""
+    if not root.parents:
+        root.backward(root, gradient)
+        return
     waiting: dict[int, Gradient] = {id(root): gradient}
     for ctx in _ordered(root):
         reached = waiting.pop(id(ctx), None)
@@ -152,7 +159,7 @@ def run_backward(root: Context, gradient: Gradient) -> None:
 
 def _ordered(root: Context) -> list[Context]:
     """Every call before those that it was made from. Without recursion: a chain may be long."""
-    if not any(root.parents):
+    if not root.parents:
         return [root]
     seen: set[int] = set()
     done: list[Context] = []

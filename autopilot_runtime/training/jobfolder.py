@@ -25,7 +25,7 @@ def check_folder(files: str | None) -> None:
 
 def copy_folder(source: str, into: str) -> None:
     """Copy a folder: bytes, rights, links as links, empty folders; pipes and sockets are left out."""
-    shutil.copytree(source, into, symlinks=True, copy_function=_copy_file)
+    shutil.copytree(source, into, symlinks=True, copy_function=_copy_file, ignore=_not_ours)
 
 
 def pack_folder(source: str) -> bytes:
@@ -98,6 +98,11 @@ def remove(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _not_ours(_: str, names: list[str]) -> list[str]:
+    """The folder for temporary files may lie in what is copied: a copy must not hold itself."""
+    return [name for name in names if name.startswith(_PREFIX)]
+
+
 def _copy_file(source: str, target: str) -> str:
     if stat.S_ISREG(os.lstat(source).st_mode):
         shutil.copy2(source, target, follow_symlinks=False)
@@ -105,6 +110,8 @@ def _copy_file(source: str, target: str) -> str:
 
 
 def _packable(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    if Path(entry.name).name.startswith(_PREFIX):
+        return None
     return entry if entry.isreg() or entry.isdir() or entry.issym() or entry.islnk() else None
 
 

@@ -66,31 +66,37 @@ def raised(name: str, error: BaseException) -> str:
     return f"{name}() raised {type(error).__name__}: {said}" if said else f"{name}() raised {type(error).__name__}"
 
 
-def pack(job: Job, *, dumps: Callable[[Any], bytes] = pickle.dumps) -> tuple[bytes, tuple[str, str] | None]:
-    """The work as bytes, and the script that has to be loaded before they can be read."""
-    name = label(job.work)
+def pack(job: Job, *, dumps: Callable[[Any], bytes] = pickle.dumps) -> bytes:
+    """The work as bytes; refuses what cannot cross, with what to change."""
     try:
-        packed = dumps((job.work, job.args, dict(job.kwargs)))
+        return dumps((job.work, job.args, dict(job.kwargs)))
     except Exception as error:
-        raise SetupError(f"{name}() cannot be sent to another process: {error}. {_advice(job)}") from error
-    if b"__main__" not in packed or all(arg != "__main__" for _, arg, _ in pickletools.genops(packed)):
-        return packed, None
+        raise SetupError(f"{label(job.work)}() cannot be sent to another process: {error}. {_advice(job)}") from error
+
+
+def needs_script(packed: bytes) -> bool:
+    """Whether the user's script has to be loaded before these bytes can be read."""
+    return b"__main__" in packed and any(arg == "__main__" for _, arg, _ in pickletools.genops(packed))
+
+
+def script_of(job: Job) -> tuple[str, str]:
+    """Where the script is that defines the work."""
     script = main_script()
     if script is None:
         raise SetupError(
-            f"{name}() is defined in an interactive session, which another process cannot load. "
+            f"{label(job.work)}() is defined in an interactive session, which another process cannot load. "
             "Put it into a module of its own and import it, or use LocalExecutor."
         )
-    return packed, script
+    return script
 
 
-def order(job: Job, *, most: int) -> Order:
-    """The order of a job whose folder, if any, lies on this machine."""
-    work, main = pack(job)
+def order(job: Job, *, most: int, work: bytes | None = None) -> Order:
+    """The order of a job. `work`: packed already, by one who needs no script for that."""
+    packed = pack(job) if work is None else work
     return Order(
         label=label(job.work),
-        work=work,
-        main=main,
+        work=packed,
+        main=script_of(job) if work is None and needs_script(packed) else None,
         folder=str(Path.cwd()),
         files=None if job.files is None else os.path.abspath(job.files),  # noqa: PTH100
         timeout_s=job.timeout_s,

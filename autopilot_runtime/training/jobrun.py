@@ -10,6 +10,7 @@ import pickle
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Awaitable
 from dataclasses import replace
@@ -70,7 +71,7 @@ def _outcome(order: Order, line: Connection, scratch: str) -> Outcome:
             with contextlib.suppress(Exception):  # whatever the job has put in their place
                 stream.flush()
     try:
-        packed = pickle.dumps(value)
+        packed = _pack(value)
     except Exception as error:
         text = f"{order.label}() gave a {type(value).__name__} that cannot be sent back: {error}; give plain values"
         return _failed(error, Outcome("result", text=text))
@@ -107,12 +108,24 @@ def _work(order: Order, line: Connection, scratch: str) -> Any:
     return value
 
 
+def _pack(value: Any) -> bytes:
+    """As bytes; a value of a class that was itself sent along from a script, too."""
+    try:
+        return pickle.dumps(value)
+    except Exception:
+        sent: Any = sys.modules.get("ray.cloudpickle")
+        if sent is None:
+            raise
+        packed: bytes = sent.dumps(value)
+        return packed
+
+
 async def _awaited(value: Awaitable[Any]) -> Any:
     return await value
 
 
 def _worktree(files: str | bytes, scratch: str) -> str:
-    folder = f"{scratch}/worktree"
+    folder = f"{tempfile.mkdtemp(dir=scratch)}/worktree"
     if isinstance(files, bytes):
         jobfolder.unpack_folder(files, folder)
     else:

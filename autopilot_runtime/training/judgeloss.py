@@ -116,7 +116,9 @@ class JudgeLoss(Loss):
 
     def note(self, data: Any, result: Any) -> None:
         """Take in what the judge said of some results, each for what that result came from."""
-        self._scores += scores_of(result)
+        self.score(scores_of(result))
+        if not tape.recording:
+            return  # what held-out data shows is measured, and never learned from
         several = isinstance(result, list)
         for one, judged in zip(list(data) if several else [data], result if several else [result], strict=True):
             found = gathered(judged.found)

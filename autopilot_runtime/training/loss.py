@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,7 +10,7 @@ from typing import Any, Self
 from autopilot_runtime.training.datum import EvalDatum
 from autopilot_runtime.training.fault import TrainingError, meant
 from autopilot_runtime.training.gradient import Gradient, TextGradient, as_gradient, gathered, parts_of
-from autopilot_runtime.training.graph import Context, origin, reached, run_backward
+from autopilot_runtime.training.graph import Context, origin, reached, run_backward, tape
 from autopilot_runtime.training.parameter import Parameter
 
 log = logging.getLogger("autopilot_runtime.training")
@@ -33,11 +32,13 @@ class Loss:
 
     _parameters: list[Parameter]
     _pending: list[_Pending]
-    _scores: list[float]
+    _total: float
+    _number: int
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         self = super().__new__(cls)
-        self._parameters, self._pending, self._scores = [], [], []
+        self._parameters = []
+        Loss.reset(self)
         return self
 
     def __init__(self, parameters: Iterable[Parameter] | None = None) -> None:
@@ -60,22 +61,28 @@ class Loss:
 
     def note(self, data: Any, result: Any) -> None:
         """Take in what `forward` gave for some data."""
-        self._scores += scores_of(result)
-        found = feedback_of(result)
+        self.score(scores_of(result))
+        found = feedback_of(result) if tape.recording else None
         if found is not None:
             self._pending.append(_Pending(origin(data), found))
+
+    def score(self, scores: Iterable[float]) -> None:
+        """Count these numbers in."""
+        for one in scores:
+            self._total, self._number = self._total + one, self._number + 1
 
     @property
     def value(self) -> float | None:
         """The mean score since the last `reset`; None when it gives no numbers."""
-        return math.fsum(self._scores) / len(self._scores) if self._scores else None
+        return self._total / self._number if self._number else None
 
     def backward(self) -> None:
         """Send the feedback since the last call to the parameters that had a part in the results."""
         pending, self._pending = self._pending, []
         for one in pending:
             if one.source is not None:
-                _warn_of_strangers(one.gradient, reached(one.source) or self._parameters)
+                if any(part.attribution for part in parts_of(one.gradient)):
+                    _warn_of_strangers(one.gradient, reached(one.source) or self._parameters)
                 run_backward(one.source, one.gradient)
             else:
                 self._share(one.gradient)
@@ -94,7 +101,7 @@ class Loss:
 
     def reset(self) -> None:
         """Forget everything since the last call."""
-        self._pending, self._scores = [], []
+        self._pending, self._total, self._number = [], 0.0, 0
 
 
 def _warn_of_strangers(gradient: Gradient, parameters: Sequence[Parameter]) -> None:

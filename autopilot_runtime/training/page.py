@@ -75,7 +75,8 @@ def _tiles(story: Story) -> Iterator[tuple[str, str]]:
     name = text(story.metric, 60) or "nothing measured"
     yield f"{figure(story.start)} → {figure(end)}", f"{name}, {change(end, story.start)}"
     yield f"{len(story.kept)} of {len(story.attempts)}", "candidates kept"
-    noise = f"± {figure(SIGMAS * story.sigma)}" if story.sigma else "not measured"
+    none = "none" if story.metric in story.noise else "not measured"
+    noise = f"± {figure(SIGMAS * story.sigma)}" if story.sigma else none
     yield noise, f"noise ({SIGMAS:g} × {figure(story.sigma)})" if story.sigma else "noise"
     spent = story.attempts[-1].row.spent if story.attempts else {}
     for kind in ("usd", "tokens", "calls", "seconds"):

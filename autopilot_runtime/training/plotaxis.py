@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from autopilot_runtime.training.story import SIGMAS, Story
 
@@ -63,27 +63,24 @@ def round_step(wanted: float) -> float:
 
 def value_axis(story: Story) -> Axis | None:
     """The axis of a story's metric; None when nothing was measured. Accepted values decide, strays are cut off."""
-    sure = [_drawable(value) for _, value in story.steps()]
     others = [_drawable(one.value) for one in story.attempts if one.value is not None and not one.kept]
-    if not sure:
-        sure = sorted(others)
+    sure = [_drawable(value) for _, value in story.steps()] or others
     if not sure:
         return None
     margin = SIGMAS * story.sigma
     low, high = min(sure) - margin, max(sure) + margin
     reach = _STRAY * ((high - low) or abs(high) or 1.0)
-    near = [one for one in others if low - reach <= one <= high + reach]
-    near += [
-        line
-        for bound in story.bounds_on(story.metric)
-        for line in (bound.low, bound.high)
-        if line is not None and low - reach <= line <= high + reach
-    ]
+    near = [one for one in [*others, *_lines(story)] if low - reach <= one <= high + reach]
     low, high = min([low, *near]), max([high, *near])
     if min(sure) > 0 and max(sure) / min(sure) >= _LOG_FROM:
         least = max(min([*sure, *(one for one in near if one > 0)]), 1 / _HUGE)
         return Axis(least / 1.3, max(high, *sure) * 1.15, log=True)
     return spread([low, high])
+
+
+def _lines(story: Story) -> list[float]:
+    bounds = story.bounds_on(story.metric)
+    return [line for bound in bounds for line in (bound.low, bound.high) if line is not None]
 
 
 def spread(values: Iterable[float]) -> Axis:
@@ -129,27 +126,37 @@ def change(value: float | None, before: float | None) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-@dataclass
+_Box = tuple[float, float, float, float]
+_STRIP = 40.0
+
+
 class Room:
     """Rectangles that are taken: where a label may still go."""
 
-    width: float
-    height: float
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    def __init__(self, width: float, height: float) -> None:
+        self.width, self.height = width, height
+        self._strips: dict[int, list[_Box]] = {}  # by upright strips of the picture: few have to be looked at
 
     def take(self, x: float, y: float, width: float, height: float) -> None:
         """Let nothing lie here any more."""
-        self.taken.append((x, y, x + width, y + height))
+        box = (x, y, x + width, y + height)
+        for strip in _strips(box):
+            self._strips.setdefault(strip, []).append(box)
 
     def place(self, places: Sequence[tuple[float, float]], width: float, height: float) -> tuple[float, float] | None:
         """The first of these places (top left corners) where a label has room, and takes it; None for none."""
         for x, y in places:
-            inside = x >= 0 and y >= 0 and x + width <= self.width and y + height <= self.height
-            if inside and not any(_meet((x, y, x + width, y + height), other) for other in self.taken):
+            box = (x, y, x + width, y + height)
+            inside = x >= 0 and y >= 0 and box[2] <= self.width and box[3] <= self.height
+            if inside and not any(_meet(box, other) for at in _strips(box) for other in self._strips.get(at, ())):
                 self.take(x, y, width, height)
                 return x, y
         return None
 
 
-def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+def _strips(box: _Box) -> range:
+    return range(int(box[0] // _STRIP), int(box[2] // _STRIP) + 1)
+
+
+def _meet(one: _Box, other: _Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from autopilot_runtime.training.gate import Case, Decision, Gate, Judged, MinGate, MonotonicGate, Verdict
 
@@ -16,17 +17,14 @@ class Policy:
 
     def judge(self, case: Case) -> Decision:
         """Ask every gate."""
-        said: list[Judged] = []
-        failed: list[tuple[Verdict, Judged]] = []
-        raised: BaseException | None = None
-        for gate in self.gates:
-            answer, error = _asked(gate, case)
-            raised = raised or error
-            if not answer.passed and gate.warn and error is None:
-                answer = Judged(answer.gate, False, answer.reason, answer.value, answer.bound, warning=True)
-            elif not answer.passed:
-                failed.append((gate.on_fail or self.on_fail, answer))
-            said.append(answer)
+        asked = [(gate, *_asked(gate, case)) for gate in self.gates]
+        said = [answer for _, answer, _ in asked]
+        raised = next((error for _, _, error in asked if error is not None), None)
+        failed = [
+            (gate.on_fail or self.on_fail, answer)
+            for gate, answer, _ in asked
+            if not (answer.passed or answer.warning)
+        ]
         if not failed:
             return Decision("accept", "; ".join(one.reason for one in said) or "nothing forbids it", said)
         verdict = max((one for one, _ in failed), key=_WEIGHT.__getitem__)
@@ -39,7 +37,10 @@ class Policy:
 
 def _asked(gate: Gate, case: Case) -> tuple[Judged, BaseException | None]:
     try:
-        return gate.check(case), None
+        answer = gate.check(case)
+        if gate.warn and not answer.passed:
+            answer = replace(answer, warning=True)
+        return answer, None
     except Exception as error:
         return Judged(gate.name, False, f"{gate.name} raised {type(error).__name__}: {error}"), error
 

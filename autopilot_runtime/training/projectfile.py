@@ -48,16 +48,7 @@ class ProjectFile:
 
 def read_project(project: str, default: str = "module") -> ProjectFile:
     """Load `./train.py:module`: the name (or what it gives when it is called) and the data and settings beside it."""
-    path, _, name = project.rpartition(":")
-    if not path.endswith(".py"):
-        path, name = project, default
-    if not path.endswith(".py"):
-        raise SetupError(
-            f"project: {project!r} is no project: give a Python file and a name in it, ./train.py:module"
-        )
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise SetupError(f"project: there is no file {file}")
+    file, name = _named(project, default)
     loaded = _loaded(file.resolve())
     if not hasattr(loaded, name):
         names = [one for one in vars(loaded) if not one.startswith("_")]
@@ -72,6 +63,21 @@ def read_project(project: str, default: str = "module") -> ProjectFile:
             found.data[key] = one() if callable(one) and not hasattr(one, "__iter__") else one
     found.settings = {key: getattr(loaded, key) for key in SETTINGS if hasattr(loaded, key)}
     return found
+
+
+def _named(project: str, default: str) -> tuple[Path, str]:
+    """The file and the name in it."""
+    path, _, name = project.rpartition(":")
+    if not path.endswith(".py"):
+        path, name = project, default
+    if not path.endswith(".py"):
+        raise SetupError(
+            f"project: {project!r} is no project: give a Python file and a name in it, ./train.py:module"
+        )
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise SetupError(f"project: there is no file {file}")
+    return file, name
 
 
 def _loaded(file: Path) -> ModuleType:

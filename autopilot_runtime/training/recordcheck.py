@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autopilot_runtime.core.errors import ObjectDamaged
+from autopilot_runtime.core.errors import ObjectDamaged, StoreError
 from autopilot_runtime.store.objects import Store
 from autopilot_runtime.store.upkeep import check
 from autopilot_runtime.training import commits
@@ -41,7 +41,13 @@ class Finding:
 
 def findings(store: Store) -> list[Finding]:
     """Everything that is damaged or missing. Changes nothing."""
-    return [*_file(store), *_commits(store), *_sealed(store), *_refs(store), *_logs(store)]
+    found: list[Finding] = []
+    for part in (_file, _commits, _sealed, _refs, _logs):
+        try:
+            found += part(store)
+        except StoreError as error:  # the file itself is damaged there
+            found.append(Finding(str(error)))
+    return found
 
 
 def _file(store: Store) -> Iterator[Finding]:

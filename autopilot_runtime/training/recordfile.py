@@ -13,6 +13,8 @@ from autopilot_runtime.core.files import sync_folder
 from autopilot_runtime.store.objects import Store
 from autopilot_runtime.training.recordschema import prepare
 
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
 
 def open_store(path: str | os.PathLike[str], *, durable: bool, clock: Callable[[], float] = time.time) -> Store:
     """The store in this file with the tables of a record, made where it is not there."""
@@ -24,7 +26,12 @@ def open_store(path: str | os.PathLike[str], *, durable: bool, clock: Callable[[
             f"The record {file} is empty, and ours never are: what it held was lost. Put a copy of it back, or "
             "remove the file to begin a new one."
         )
-    store = Store(file, durable=durable, clock=clock)
+    try:
+        store = Store(file, durable=durable, clock=clock)
+    except StoreError as error:
+        if getattr(error.__cause__, "sqlite_errorname", "") in _DAMAGED:
+            raise StoreError(f"{error} What can be read of it: training.salvage({str(file)!r}, to).") from error
+        raise
     try:
         prepare(store)
     except BaseException:

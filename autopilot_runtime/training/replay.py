@@ -22,7 +22,8 @@ def keep_batch(fit: Fit, done: Done, judged: list[Any]) -> None:
         reached = plain_reach(source)
         if reached is None:
             return  # the feedback is translated on its way; only the graph itself knows how
-        reach = [name for name, parameter in fit.parameters if any(parameter is one for one in reached)]
+        ids = set(map(id, reached))
+        reach = [name for name, parameter in fit.parameters if id(parameter) in ids]
     try:
         done.extra = {"reach": reach, "judged": pack(judged)}
     except Unpackable:

@@ -82,7 +82,7 @@ def _pool(fit: Fit) -> list[Candidate]:
         if row.verdict in ("seed", "accept"):
             scores = row.extra.get("scores", {})
             found.setdefault(row.commit, Candidate(row.commit, scores, row.metrics, row.epoch, row.parent))
-    visits = Counter(row.extra.get("began", "") for row in fit.history) if fit.trainer.selector is not None else {}
+    visits = Counter(row.extra.get("chosen", "") for row in fit.history) if fit.trainer.selector is not None else {}
     return [replace(one, visits=visits.get(one.commit, 0)) for one in found.values()]
 
 

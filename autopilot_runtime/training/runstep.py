@@ -57,8 +57,11 @@ class Ran:
             attach(self.output, self.source)
 
 
-def run(step: Step, batch: Any, index: int) -> Ran:
-    """Run a step in this process."""
+def run(step: Step, batch: Any, index: int, *, recording: bool = True) -> Ran:
+    """Run a step in this process; unless `recording`, nothing of it is remembered for feedback."""
+    if not recording:
+        with no_grad():
+            return run(step, batch, index)
     outer, _sink.logged = _sink.logged, []
     began = time.perf_counter()
     try:

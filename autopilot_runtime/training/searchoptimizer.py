@@ -166,15 +166,9 @@ class SearchOptimizer(Optimizer):
         if self._places is not None:
             return
         named = {one.name or f"parameter{at}": one for at, one in enumerate(self.parameters)}
-        space = self._space
-        if space is not None and not isinstance(space, Mapping):
-            if len(named) != 1:
-                raise TrainingError(f"space= is one range for {len(named)} parameters: give a dict of name → range")
-            space = {next(iter(named)): space}
         self._places = {}
-        for name, given in (space or {}).items():
-            parameter, path = _found(name, named)
-            self._add(name, parameter, path, given)
+        for name, given in _by_name(self._space, named).items():
+            self._add(name, *_found(name, named), given)
         covered = {id(parameter) for parameter, _ in self._places.values()}
         for name, parameter in named.items():
             if id(parameter) not in covered:
@@ -187,19 +181,23 @@ class SearchOptimizer(Optimizer):
         kinds = self._optuna.distributions
         if isinstance(given, kinds.BaseDistribution):
             self._kinds[name] = given
-        elif isinstance(given, tuple) and len(given) == 2 and all(isinstance(end, (int, float)) for end in given):
-            whole = all(isinstance(end, int) for end in given)
-            whole = parameter.integer if isinstance(parameter, ScalarParameter) and not path else whole
+        elif _is_range(given):
+            scalar = isinstance(parameter, ScalarParameter) and not path
+            whole = parameter.integer if scalar else all(isinstance(end, int) for end in given)  # type: ignore[attr-defined]
             self._kinds[name] = (kinds.IntDistribution if whole else kinds.FloatDistribution)(*given)
         elif isinstance(given, (list, tuple)) and given:
-            plain = all(one is None or isinstance(one, (bool, int, float, str)) for one in given)
-            if not plain:  # the study sees the number of the choice
-                self._listed[name] = list(given)
-            self._kinds[name] = kinds.CategoricalDistribution(list(given) if plain else list(range(len(given))))
+            self._kinds[name] = kinds.CategoricalDistribution(self._choices(name, list(given)))
         else:
             raise TrainingError(
                 f"space[{name!r}] = {given!r} is no range: (low, high), a list of choices, or an Optuna distribution"
             )
+
+    def _choices(self, name: str, given: list[Any]) -> list[Any]:
+        """What a study can hold; of other things it sees the number."""
+        if all(one is None or isinstance(one, (bool, int, float, str)) for one in given):
+            return given
+        self._listed[name] = given
+        return list(range(len(given)))
 
     # ------------------------------------------------------------ going on elsewhere
 
@@ -237,6 +235,21 @@ class SearchOptimizer(Optimizer):
             )
         self._pending, self._watched = state.get("pending"), bool(state.get("watched"))
         self._metrics = None
+
+
+def _by_name(space: Any, named: Mapping[str, Parameter]) -> Mapping[str, Any]:
+    """The space as it was given, or of the only parameter."""
+    if space is None or isinstance(space, Mapping):
+        return space or {}
+    if len(named) != 1:
+        raise TrainingError(f"space= is one range for {len(named)} parameters: give a dict of name → range")
+    return {next(iter(named)): space}
+
+
+def _is_range(given: Any) -> bool:
+    if not isinstance(given, tuple) or len(given) != 2:
+        return False
+    return all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in given)
 
 
 def _bounds(name: str, parameter: Parameter) -> Any:

@@ -80,14 +80,8 @@ class ParetoSelector:
         """Commit → the items it leads; nothing for those that do not take part."""
         led: dict[str, set[str]] = {one.commit: set() for one in pool}
         for item in dict.fromkeys(item for one in pool for item in one.scores):
-            having = {one.commit: one.scores[item] for one in pool if math.isfinite(one.scores.get(item, math.nan))}
-            if not having:
-                continue
-            top = max(having.values()) - self.tolerance
-            leaders = [commit for commit, score in having.items() if score >= top]
-            if len(leaders) < len(pool) or len(pool) == 1:
-                for commit in leaders:
-                    led[commit].add(item)
+            for commit in self._leaders(pool, item):
+                led[commit].add(item)
         kept: list[set[str]] = []
         for one in sorted(pool, key=_rank, reverse=True):  # the better is asked first, so equals go to it
             if any(led[one.commit] <= other for other in kept):
@@ -95,6 +89,13 @@ class ParetoSelector:
             elif led[one.commit]:
                 kept.append(led[one.commit])
         return led
+
+    def _leaders(self, pool: Sequence[Candidate], item: str) -> list[str]:
+        """Who is best at it; nobody, when all are alike."""
+        having = {one.commit: one.scores[item] for one in pool if math.isfinite(one.scores.get(item, math.nan))}
+        top = max(having.values(), default=0.0) - self.tolerance
+        leaders = [commit for commit, score in having.items() if score >= top]
+        return leaders if len(leaders) < len(pool) or len(pool) == 1 else []
 
 
 class TreeSelector:

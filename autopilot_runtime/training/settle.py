@@ -33,7 +33,7 @@ def begin(fit: Fit) -> Commit:
         fit.pool[fit.pool.index(chosen)] = replace(chosen, visits=chosen.visits + 1)
     if fit.parent is None or parent.id != fit.parent.id:
         fit.restore(parent)
-    fit.parent, fit.step_in_epoch = parent, 0
+    fit.parent, fit.step_in_epoch, fit.began, fit.merging = parent, 0, parent.id, ()
     fit.forget_feedback()
     if hasattr(fit.train, "set_epoch"):
         fit.train.set_epoch(fit.epoch)
@@ -45,7 +45,6 @@ def begin(fit: Fit) -> Commit:
 def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) -> None:
     """Do what was decided, write it down in one transaction, then show it: refs, bytes, hooks, optimizers."""
     assert fit.parent is not None and fit.accepted is not None and fit.measure is not None
-    began = fit.parent.id
     fit.tell_decision(decision, candidate)
     train = fit.measure.result()
     fit.trainer.callback_metrics.update({f"train_{name}": value for name, value in train.items()})
@@ -58,12 +57,12 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
         fit.stop = decision.reason
     told = {"to": fit.accepted.id} if decision.verdict == "rollback" else {}
     fit.emit(_TOLD[decision.verdict], candidate, metrics=measured.metrics, why=decision.reason, **told)
-    row = _row(fit, candidate, measured, decision, train, began)
+    row = _row(fit, candidate, measured, decision, train)
     fit.history.append(row)
     _ask_stoppers(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
-    fit.trainer.show(fit, row, decision)
+    fit.tell_loggers(row)
 
 
 def _write(fit: Fit, row: EpochRow, candidate: Commit, decision: Decision) -> None:
@@ -117,9 +116,7 @@ def add_to_pool(fit: Fit, commit: Commit, measured: Measured, parent: str) -> No
         fit.best = commit.id
 
 
-def _row(
-    fit: Fit, candidate: Commit, measured: Measured, decision: Decision, train: dict[str, float], began: str
-) -> EpochRow:
+def _row(fit: Fit, candidate: Commit, measured: Measured, decision: Decision, train: dict[str, float]) -> EpochRow:
     assert fit.accepted is not None
     gates: list[dict[str, Any]] = [
         {
@@ -148,8 +145,11 @@ def _row(
             "scores": measured.scores,
             "errors": measured.errors,
             "why": candidate.why,
-            "noise": fit.noise,
-            "began": began,  # an epoch of several steps has states between it and the candidate
+            **fit.judged_by,
+            "merged": list(fit.merging),
+            # what it was compared with: an epoch of several steps has states between that and the candidate
+            "began": fit.merging[0] if fit.merging else fit.began,
+            "chosen": fit.began,
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from typing import Any
+from urllib.parse import quote
 
 from autopilot_runtime.core.ids import new_id
 from autopilot_runtime.core.stream import Scope
@@ -11,11 +12,13 @@ from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.environment import IsolatedEnvironment
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
+from autopilot_runtime.training.logger import JSONLLogger
 from autopilot_runtime.training.optimizer import Optimizer
 from autopilot_runtime.training.pathparameter import PathParameter
 from autopilot_runtime.training.record import Record
 from autopilot_runtime.training.resume import code_version
 from autopilot_runtime.training.steps import Steps
+from autopilot_runtime.training.tracking import Tracking
 
 
 def open_fit(
@@ -67,12 +70,20 @@ def open_fit(
         losses,
         train,
         val,
+        tracking=_tracking(trainer, record, experiment),
         environment=environment,
         version=version,
         max_epochs=max_epochs,
         ckpt=ckpt_path,
         experiment=experiment,
     )
+
+
+def _tracking(trainer: Any, record: Record, experiment: Any) -> Tracking:
+    loggers = None if trainer.fast_dev_run else trainer.loggers
+    if trainer.loggers is None and experiment is not None:
+        loggers = JSONLLogger(record.store.path.parent / f"{quote(experiment.slug, safe=' ')}.jsonl")
+    return Tracking(loggers, tell=trainer.warn)
 
 
 def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, environment: Any) -> Steps:

@@ -13,6 +13,7 @@ from autopilot_runtime.training.budget import Budget
 from autopilot_runtime.training.datum import item_digest
 from autopilot_runtime.training.executor import Executor, Job
 from autopilot_runtime.training.fault import EvaluationFailed, TrainingError
+from autopilot_runtime.training.graph import tape
 from autopilot_runtime.training.packing import Unpackable, pack, unpack
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import EvalKey, Evaluation, Record
@@ -148,7 +149,8 @@ class Steps:
     def _job(self, step: Step, commit: str) -> Callable[[Done], Job]:
         """How a batch becomes a job. Where nothing is shared, the module goes along, with a copy of its files."""
         if not getattr(self._executor, "remote", False):
-            return lambda done: Job(run, (step, done.batch, done.index), timeout_s=self._timeout)
+            known = {"recording": tape.recording}  # another thread knows nothing of a no_grad() around us
+            return lambda done: Job(run, (step, done.batch, done.index), known, timeout_s=self._timeout)
         module: Any = getattr(step, "__self__", None)
         try:
             packed = pickle.dumps(module)

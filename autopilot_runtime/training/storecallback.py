@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from autopilot_runtime.training.callback import Callback
+from autopilot_runtime.training.fault import TrainingError
 
 
 class StoreCheckpointCallback(Callback):
@@ -24,8 +25,18 @@ class StoreCheckpointCallback(Callback):
             return
         epoch = trainer.current_epoch
         why = f"epoch {epoch}" + (f": {row.verdict}, {row.reason}" if row is not None else "")
-        offered = {"parameters": list(module.named_parameters()), "why": why}
-        self.snapshots[epoch] = self.store.snapshot(epoch, **_taken(self.store.snapshot, offered))
+        self.snapshots[epoch] = self._snapshot(epoch, why, module)
+
+    def _snapshot(self, epoch: int, why: str, module: Any) -> Any:
+        """Of what the store itself knows to keep; of the module's parameters, when it knows of none."""
+        taken = _taken(self.store.snapshot, {"why": why, "parameters": None})
+        named = taken.pop("parameters", self) is None
+        try:
+            return self.store.snapshot(epoch, **taken)
+        except TrainingError:
+            if not named:
+                raise
+        return self.store.snapshot(epoch, parameters=list(module.named_parameters()), **taken)
 
     def state_dict(self) -> dict[str, Any]:
         """What was snapshotted, for a resume."""

@@ -16,13 +16,14 @@ from autopilot_runtime.training.course import closing
 from autopilot_runtime.training.executor import Executor
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
-from autopilot_runtime.training.gate import Decision, Gate
+from autopilot_runtime.training.gate import Gate
 from autopilot_runtime.training.loop import EpochLoop, Loop
 from autopilot_runtime.training.policy import Policy
 from autopilot_runtime.training.record import EpochRow
 from autopilot_runtime.training.standing import evaluate
 from autopilot_runtime.training.start import open_fit
 from autopilot_runtime.training.stepcheck import StepCheck
+from autopilot_runtime.training.tracking import Tracking, log
 
 Status = Literal["completed", "stopped", "budget", "interrupted", "failed"]
 
@@ -43,7 +44,8 @@ class FitResult:
 class Trainer:
     """Improves a module: trains, measures, and keeps only what its policy accepts.
 
-    Without an `experiment` nothing is kept after the fit. `monitor` is the metric that "best" goes by.
+    Without an `experiment` nothing is kept after the fit; with one, a `JSONLLogger` beside its record is the default
+    `logger` (False: none). `monitor` is the metric that "best" goes by.
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class Trainer:
         self.callbacks = _listed(callbacks)
         self.policy: Any = policy if policy is None or hasattr(policy, "judge") else Policy(policy)
         self.experiment = experiment
-        self.loggers = _listed(logger)
+        self.loggers = None if logger is None else _listed(logger)
+        Tracking(self.loggers)  # what is no logger is told of here, not in the middle of a fit
         self.accumulate_grad_batches = accumulate_grad_batches
         self.fast_dev_run = int(fast_dev_run)
         self.overfit_batches = overfit_batches
@@ -206,11 +209,10 @@ class Trainer:
         if self._fit is not None and self._fit.measure is not None:
             self._fit.measure.log(name, value)
 
-    def show(self, fit: Fit, row: EpochRow, decision: Decision) -> None:
-        """Give an epoch to the loggers. One that fails is told of once, and never stops a fit."""
-        for logger in self.loggers:
-            logger.log_metrics(dict(row.metrics), step=row.epoch, phase="val")
-            logger.log_metrics(dict(row.train), step=row.epoch, phase="train")
+    def warn(self, text: str) -> None:
+        """Tell what does not stop anything."""
+        log.warning("%s", text)
+        Scope(self.stream).emit(EventType.WARNING, message=text)
 
     def _running(self, what: str) -> Fit:
         if self._fit is None:
@@ -233,7 +235,7 @@ def result_of(fit: Fit) -> FitResult:
 
 
 def _listed(value: Any) -> list[Any]:
-    if value is None:
+    if value is None or value is False:
         return []
     return list(value) if isinstance(value, (list, tuple, set)) else [value]
 

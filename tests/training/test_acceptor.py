@@ -110,7 +110,7 @@ def test_a_doubtful_gain_is_measured_again_twice_as_often_each_time() -> None:
         asked.append(replicates)
         return bench.more(replicates)
 
-    PairedAcceptor(k=50, futile=-50, max_replicates=6).judge(bench.new, bench.old, more=more, noise=0.1)
+    PairedAcceptor(k=50, futile=99, max_replicates=6).judge(bench.new, bench.old, more=more, noise=0.1)
     assert asked == [2, 4, 6]
 
 
@@ -131,7 +131,7 @@ def test_replicates_that_scatter_more_than_the_noise_that_was_said_are_believed(
 
 def test_what_cannot_be_measured_again_is_not_accepted_on_a_doubt() -> None:
     bench = Bench(0.02, seed=3)
-    judged = PairedAcceptor(k=50, futile=-50).judge(
+    judged = PairedAcceptor(k=50, futile=99).judge(
         bench.new, bench.old, more=lambda _: (bench.new, bench.old), noise=0.1
     )
     assert not judged.passed

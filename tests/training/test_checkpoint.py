@@ -165,6 +165,23 @@ def test_every_epoch_is_snapshotted_into_any_store() -> None:
     assert store.seen == [0, 1, 2] and again.snapshots == {0: "s0", 1: "s1", 2: "s2"}
 
 
+class Asking(Plain):
+    """One that has to be told what to keep."""
+
+    def snapshot(self, epoch: int, parameters: Any = None, *, why: str = "") -> str:  # type: ignore[override]
+        if parameters is None:
+            raise TrainingError("what is to be kept?")
+        self.seen.append(epoch)
+        return f"{why}: {dict(parameters)['known'].data}"
+
+
+def test_a_store_that_knows_of_no_parameters_is_given_those_of_the_module() -> None:
+    callback = StoreCheckpointCallback(Asking(), accepted_only=True)
+    Trainer(callbacks=callback).fit(Vocabulary(), loader(batch_size=4), loader(), max_epochs=2)
+    assert [said.rpartition(": ")[2] for said in callback.snapshots.values()] == ["ab", "ab cd"]
+    assert callback.snapshots[0].startswith("epoch 0: accept, ")
+
+
 def test_a_trainer_writes_checkpoints_that_another_goes_on_from(tmp_path: Path) -> None:
     keeps = CheckpointCallback(tmp_path, monitor="accuracy", save_top_k=1, filename="e{epoch}-{accuracy:.2f}")
     store = StoreCheckpointCallback(Plain())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +19,11 @@ from autopilot_runtime.training import (
     JudgeAgent,
     JudgeLoss,
     Module,
+    RuntimeAgent,
     TextGradient,
     TextParameter,
     TrainingError,
+    no_grad,
 )
 
 
@@ -174,3 +178,30 @@ def test_an_object_an_agent_and_a_judge_agent_are_judges() -> None:
 def test_results_and_targets_of_different_number_are_refused() -> None:
     with pytest.raises(TrainingError, match="2 results and 3 targets"):
         JudgeLoss(lambda result: 1)(["a", "b"], ["x", "y", "z"])
+
+
+def test_what_held_out_data_shows_is_never_learned_from() -> None:
+    module, loss = Greeter(), JudgeLoss(lambda result: {"score": 0.5, "feedback": "seen in held-out data"})
+    with no_grad():
+        loss(module.eval()(ITEMS), ITEMS)
+    assert loss.value == 0.5
+    loss.backward()
+    assert module.prompt.grad is None
+
+
+def test_a_state_is_not_measured_without_the_results_that_could_not_be_judged() -> None:
+    def judge(result: EvalDatum, target: Datum) -> float:
+        if target.id == "a":
+            raise OSError("down")
+        return 1.0
+
+    with no_grad(), pytest.raises(EvaluationFailed, match=r"not judged: .*down"):
+        JudgeLoss(judge, retries=0)(Greeter().eval()(ITEMS), ITEMS)
+
+
+def test_a_judge_goes_along_to_another_process(tmp_path: Path) -> None:
+    judge = JudgeAgent(RuntimeAgent("judge"), "rubric", checkpoint=tmp_path / "kept.jsonl")
+    there = pickle.loads(pickle.dumps(JudgeLoss(judge)))
+    assert there.judge.rubric == "rubric"
+    there.judge._answers.put("key", {"score": 1})
+    assert (tmp_path / "kept.jsonl").read_text().startswith('{"key": "key"')

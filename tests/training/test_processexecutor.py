@@ -15,7 +15,7 @@ import pytest
 
 from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.training import Job, ProcessExecutor, jobfolder
-from tests.contracts.executor_contract import ExecutorContract, Make, failure, result
+from tests.contracts.executor_contract import ExecutorContract, Make, failure, result, wait_until
 from tests.running import is_running, wait_for
 from tests.training import evaluations as work
 
@@ -67,13 +67,6 @@ def make(fresh: bool) -> Iterator[Make]:
 def unique_nap() -> str:
     """A number of seconds that no other test sleeps for."""
     return f"{600 + os.getpid() % 300}.{time.monotonic_ns() % 10**9:09d}"
-
-
-def wait_until(done: Any, what: str) -> None:
-    limit = time.monotonic() + work.PATIENCE
-    while not done():
-        assert time.monotonic() < limit, what
-        time.sleep(0.01)
 
 
 def run_script(tmp_path: Path, code: str, *how: str) -> subprocess.CompletedProcess[str]:
@@ -227,9 +220,11 @@ def test_nothing_stays_when_this_process_is_killed(tmp_path: Path, fresh: bool) 
     (tmp_path / "script.py").write_text(KILLED.format(fresh=fresh, nap=nap))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     with subprocess.Popen([sys.executable, "script.py"], cwd=tmp_path, env=env) as process:
-        wait_for(f"sleep {nap}", work.PATIENCE)
-        assert list(temporary.iterdir())
-        process.kill()
+        try:
+            wait_for(f"sleep {nap}", work.PATIENCE)
+            assert list(temporary.iterdir())
+        finally:
+            process.kill()
     wait_until(lambda: not is_running(f"sleep {nap}"), "what the job started still runs")
     wait_until(lambda: not list(temporary.iterdir()), "a folder stays")
 

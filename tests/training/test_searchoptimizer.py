@@ -132,6 +132,18 @@ def test_what_cannot_be_searched_is_said(space: Any, parameter: Any, said: str) 
         SearchOptimizer(None, [parameter], space=space).step()
 
 
+def test_two_truth_values_are_choices_and_no_range() -> None:
+    flag = JSONParameter({"on": False}, name="flag")
+    one = SearchOptimizer(None, [flag], space={"flag.on": (True, False)}, seed=2)
+    seen = set()
+    for _ in range(12):
+        one.step()
+        one.tell(1.0)
+        seen.add(flag.data["on"])
+    assert seen == {True, False}
+    assert all(isinstance(value, bool) for value in seen)
+
+
 def test_a_loop_that_never_measures_is_told_so() -> None:
     one = SearchOptimizer(None, scalars())
     with pytest.raises(TrainingError, match=r"call step\(\) first"):

@@ -215,3 +215,52 @@ def test_an_mlflow_server_that_fails_stops_nothing(broken_server: str) -> None:
     assert told[0].startswith("MLflow failed at log_metrics: ")
     assert len(told) == 2
     assert len(kept.calls) == 7
+
+
+# ---------------------------------------------------------------- in a fit
+
+
+def test_a_fit_gives_its_loggers_everything_and_export_finds_nothing_missing(tmp_path: Path) -> None:
+    from autopilot_runtime.training import Experiment, MonotonicGate, Trainer
+    from tests.training.systems import Vocabulary, loader
+
+    with Experiment("words", path=tmp_path, config={"lr": 1}) as experiment:
+        trainer = Trainer(
+            policy=MonotonicGate("accuracy"), experiment=experiment, logger=JSONLLogger(tmp_path / "log")
+        )
+        trainer.fit(Vocabulary(), loader(), loader(), max_epochs=3)
+        lines = read_lines(tmp_path / "log")
+        missing = JSONLLogger(tmp_path / "log").export(experiment.record, "words")
+        rows = experiment.record.epochs("words")
+    kinds = [line["kind"] for line in lines]
+    assert kinds[:2] == ["start", "params"]
+    assert kinds[-1] == "finish"
+    assert lines[-1]["status"] == "completed"
+    val = [(line["step"], line["metrics"]) for line in lines if line["kind"] == "metrics" and line["phase"] == "val"]
+    assert val == [(row.epoch, dict(row.metrics)) for row in rows]
+    assert "context" in kinds
+    assert missing == 0
+
+
+def test_a_tracker_that_fails_is_a_warning_of_the_fit_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    from autopilot_runtime.training import MonotonicGate, Trainer
+    from tests.training.systems import Vocabulary, loader
+
+    class Dead(Logger):
+        name = "dead"
+
+        def log_metrics(self, metrics: Any, *, step: int, phase: str = "") -> None:
+            raise ConnectionError("no route")
+
+        def start(self, run: Any) -> None:
+            raise RuntimeError("cannot start")
+
+    trainer, heard = Trainer(policy=MonotonicGate("accuracy"), logger=Dead()), []
+    trainer.stream.listen(lambda event: heard.append(event) if event.type is EventType.WARNING else None)
+    result = trainer.fit(Vocabulary(), loader(), loader(), max_epochs=2)
+    assert result.status == "completed"
+    assert [event.message.split(":")[0] for event in heard] == [
+        "dead failed at start",
+        "dead missed 6 calls of this run. logger.export(record, experiment) gives it what it does not have.",
+    ]
+    assert "cannot start" in caplog.text

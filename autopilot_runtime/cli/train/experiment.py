@@ -108,9 +108,9 @@ def show(
     with here.record() as record:
         row = record.experiment(wanted)
         if context_log or context_source or contains:
-            entries = record.context(wanted, source=context_source, contains=contains, limit=limit)
-            lines = [_entry_line(one) for one in entries] or ["Nothing in the journal fits."]
-            say([one.to_dict() for one in entries], lines, as_json=as_json)
+            _say_journal(
+                record.context(wanted, source=context_source, contains=contains, limit=limit), as_json=as_json
+            )
             return
         epochs = record.epochs(wanted)[-(limit or 0) :]
         value = {**asdict(row), **_standing(record, wanted), "refs": record.refs(wanted),
@@ -124,6 +124,11 @@ def show(
         [("seed" if one.epoch < 0 else one.epoch, one.verdict, figures(one.metrics), one.reason) for one in epochs],
     )
     say(value, [*filter(None, head), *lines], as_json=as_json)
+
+
+def _say_journal(entries: list[ContextEntry], *, as_json: bool) -> None:
+    lines = [_entry_line(one) for one in entries] or ["Nothing in the journal fits."]
+    say([one.to_dict() for one in entries], lines, as_json=as_json)
 
 
 def _epoch(row: EpochRow) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from autopilot_runtime.training.record import Record
 
 @contextmanager
 def looking(experiment: str | None, project: str | None, workspace: Path | None) -> Iterator[tuple[Record, str]]:
-    """The record and the experiment that are meant."""
-    plain = (workspace or Path()).resolve() / MARK
-    if project is None and (plain / FILE).is_file() and not (plain / "workspace.json").is_file():
-        with Record.open(plain / FILE) as record:
-            yield record, _chosen(record, experiment)
-        return
+    """The record and the experiment that are meant. One that was trained from a file here counts when it is named,
+    or when this is no workspace."""
+    folder = (workspace or Path()).resolve() / MARK
+    if project is None and (folder / FILE).is_file():
+        with Record.open(folder / FILE) as record:
+            if record.has(experiment) if experiment is not None else not (folder / "workspace.json").is_file():
+                yield record, experiment or _newest(record)
+                return
     here = Workspace.found(workspace).project(project)
     slug = here.slug(experiment)
     with here.record() as record:
@@ -27,10 +29,7 @@ def looking(experiment: str | None, project: str | None, workspace: Path | None)
         yield record, slug
 
 
-def _chosen(record: Record, experiment: str | None) -> str:
-    """The one that was named, else the newest that was changed."""
-    if experiment is not None:
-        return record.experiment(experiment).slug
+def _newest(record: Record) -> str:
     rows = record.experiments()
     if not rows:
         raise SetupError(f"There is no experiment in {record.where} yet.")
