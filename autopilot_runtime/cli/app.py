@@ -256,7 +256,7 @@ if find_spec("autopilot_runtime.cli.demo") is not None:
     def demo(
         folder: Annotated[Path, typer.Argument(help="Where to make it.", metavar="[DIR]")] = Path("autopilot-demo"),
     ) -> None:
-        """See an agent work: a recorded model, real tools, real edits. Needs no key and no network."""
+        """See an agent work (a recorded model, real tools), then a training. Needs no key and no network."""
         from autopilot_runtime.cli.demo import demo_command  # type: ignore[import-not-found, unused-ignore]
 
         raise typer.Exit(demo_command(folder))

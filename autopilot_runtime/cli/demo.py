@@ -1,4 +1,4 @@
-"""`autopilot demo`: an agent at work, with a recorded model and everything else real. No key, no network."""
+"""`autopilot demo`: an agent at work, then a training. The model is recorded, all else real. No key, no network."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autopilot_runtime.cli import figures, safe
 from autopilot_runtime.cli.demofront import DemoFront
+from autopilot_runtime.cli.demotrain import train_indexes
 from autopilot_runtime.cli.drive import Driver, close
 from autopilot_runtime.cli.exitcode import ExitCode, of_result, reason
 from autopilot_runtime.cli.screen import Screen
@@ -33,7 +34,7 @@ _GIST = re.compile(r"^(?:\[Task \d+\].*\n.*|\$ .*|\[\w+\] completed, return_code
 
 
 def demo_command(folder: Path) -> ExitCode:
-    """Make a small project with a bug, and let an agent fix it."""
+    """Make a small project with a bug, and let an agent fix it; then train what has no gradients."""
     begun = time.monotonic()
     facts = _one_stream(look())
     screen = Screen(facts, err=sys.stdout)
@@ -50,7 +51,13 @@ def demo_command(folder: Path) -> ExitCode:
             close(runtime)
     if result.status != "completed":
         return _unfinished(screen, result, stopped_by=driver.stop.number if driver.stop else None)
-    _conclude(screen, work, result, model.recorded_cost, seconds=time.monotonic() - begun)
+    _conclude(screen, result, model.recorded_cost, seconds=time.monotonic() - begun)
+    try:
+        project, report = train_indexes(screen, work)
+    except KeyboardInterrupt:
+        screen.line("Stopped.")
+        return ExitCode.INTERRUPTED
+    _next_steps(screen, work / "leap.py", project, report)
     return ExitCode.DONE
 
 
@@ -58,19 +65,27 @@ def fresh(folder: Path) -> Path:
     """The folder if nothing is in it, else the next free `folder-2`, `folder-3`: nothing is ever overwritten."""
     for number in range(1, _FOLDERS):
         candidate = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        if candidate.is_dir() and not any(candidate.iterdir()):
-            break
-        if not os.path.lexists(candidate):
-            break
-    else:
-        raise SetupError(f"There are {_FOLDERS} demo folders beside {folder}; delete some.")
+        try:
+            if _claimed(candidate):
+                return candidate.absolute()
+        except OSError as error:
+            raise SetupError(f"The demo cannot write {candidate}: {error.strerror}. Give another folder.") from error
+    raise SetupError(f"There are {_FOLDERS} demo folders beside {folder}; delete some.")
+
+
+def _claimed(folder: Path) -> bool:
+    """Put the project there; False when something is there, be it from a demo that began this very moment."""
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    files = sorted((_home() / "project").glob("*.py"))
     try:
-        candidate.mkdir(parents=True, exist_ok=True)
-        for file in sorted((_home() / "project").glob("*.py")):
-            shutil.copyfile(file, candidate / file.name)
-    except OSError as error:
-        raise SetupError(f"The demo cannot write {candidate}: {error.strerror}. Give another folder.") from error
-    return candidate.absolute()
+        (folder / files[0].name).touch(exist_ok=False)  # of two demos in an empty folder, one makes it
+    except FileExistsError:
+        return False
+    for file in files:
+        shutil.copyfile(file, folder / file.name)
+    return True
 
 
 def overrides(work: Path) -> dict[str, str]:
@@ -121,7 +136,7 @@ def _introduce(screen: Screen, work: Path, *, wanted: Path) -> None:
     screen.line()
 
 
-def _conclude(screen: Screen, work: Path, result: RunResult, recorded: float | None, *, seconds: float) -> None:
+def _conclude(screen: Screen, result: RunResult, recorded: float | None, *, seconds: float) -> None:
     usage = result.usage
     steps = figures.count(result.steps, "step")
     size = figures.tokens((usage.input_total or 0) + (usage.output or 0))
@@ -130,13 +145,20 @@ def _conclude(screen: Screen, work: Path, result: RunResult, recorded: float | N
     cost = f"recorded {figures.dollars(recorded)} (estimated), spent $0.00"
     screen.line(f"{screen.paint('✓', 'green')} {screen.paint(f'{steps} · {took} · {size} · {cost}', 'dim')}")
     screen.line()
-    screen.line(f"Look at it:   {safe.one_line(str(_nearby(work) / 'leap.py'))}")
+
+
+def _next_steps(screen: Screen, fixed: Path, project: Path, report: Path) -> None:
+    state = _nearby(project.with_name("indexes.sql"))
+    screen.line(f"Look at it:   {_nearby(fixed)}, {state}")
+    screen.line(f"The report:   {_nearby(report)}")
+    screen.line(f"Why not:      autopilot explain 0 --workspace {_nearby(project.parent)}")
+    screen.line(f"Train again:  empty {state}, then autopilot train {_nearby(project)} --fresh")
     screen.line("Your turn:    cd your-project && autopilot init")
 
 
-def _nearby(work: Path) -> Path:
+def _nearby(path: Path) -> str:
     here = Path.cwd()
-    return work.relative_to(here) if work.is_relative_to(here) else work
+    return safe.one_line(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _unfinished(screen: Screen, result: RunResult, *, stopped_by: int | None) -> ExitCode:

@@ -1,4 +1,4 @@
-"""Where the things we ship beside the package are: agents, tool packs, demo sessions."""
+"""Where the things we ship beside the package are: agents, tool packs, what the demo shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from autopilot_runtime.core.errors import SetupError
 
-Kind = Literal["agentfiles", "tools", "sessions"]
+Kind = Literal["agentfiles", "tools", "sessions", "examples"]
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 

@@ -12,6 +12,7 @@ from autopilot_runtime.core.bridge import in_thread
 from autopilot_runtime.core.errors import SessionError
 from autopilot_runtime.core.message import Message
 from autopilot_runtime.core.protocols import SessionStore
+from autopilot_runtime.core.turn import turn
 
 # Work on a store that has been done (None), can be awaited, or is waited for by another thread (see `waited`).
 Pending = Awaitable[None] | concurrent.futures.Future[None] | None
@@ -183,6 +184,10 @@ class Keeper:
                 await asyncio.wait([task])
             except asyncio.CancelledError as error:
                 cut = error
+        try:
+            await turn()  # a disk that was busy lets many go on in the same instant
+        except asyncio.CancelledError as error:
+            cut = error
         task.result()
         return cut
 

@@ -20,6 +20,7 @@ from autopilot_runtime.store.schema import connect, set_durable, translated
 _WORTH_PACKING = 200  # bytes; below this, a row costs more than packing saves
 _SAMPLE = 32 << 10
 _HARMLESS = 64 << 10  # packed, it becomes 64 MB at most
+_MOST = 1_040  # how much more a content can be than what it is packed to
 _ASKED_AT_ONCE = 500
 _MANY = 400  # contents; fewer are not worth a second thread
 
@@ -147,7 +148,9 @@ class Store:
     def get(self, digest: bytes) -> bytes:
         """The content of that digest, checked; `ObjectDamaged` when it is gone or is not what was put in."""
         with self._lock, self._told():
-            row = self._link.execute("SELECT size, packed, data FROM objects WHERE digest = ?", (digest,)).fetchone()
+            row = self._link.execute(
+                "SELECT size, packed, CAST(data AS BLOB) FROM objects WHERE digest = ?", (digest,)
+            ).fetchone()
         return self._checked(digest, row)
 
     def get_all(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -157,7 +160,7 @@ class Store:
             for at in range(0, len(digests), _ASKED_AT_ONCE):
                 some = digests[at : at + _ASKED_AT_ONCE]
                 marks = ",".join("?" * len(some))
-                question = f"SELECT digest, size, packed, data FROM objects WHERE digest IN ({marks})"
+                question = f"SELECT digest, size, packed, CAST(data AS BLOB) FROM objects WHERE digest IN ({marks})"
                 found.update((row[0], row[1:]) for row in self._link.execute(question, some))
         return {digest: self._checked(digest, found.get(digest)) for digest in digests}
 
@@ -200,8 +203,12 @@ def _packed(data: bytes) -> tuple[int, bytes]:
 
 def unpacked(size: int, packed: int, data: bytes) -> bytes | None:
     """The content of a stored form; None when it cannot be one. Never makes more than it should be."""
+    if not isinstance(data, bytes) or not isinstance(size, int):
+        return None
     if not packed:
         return data
+    if not 0 <= size <= _MOST * len(data):
+        return None
     try:
         if len(data) < _HARMLESS:
             whole = zlib.decompress(data, bufsize=size + 1)

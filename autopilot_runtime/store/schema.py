@@ -69,7 +69,7 @@ def _set_up(link: sqlite3.Connection, path: Path, *, durable: bool) -> None:
                 link.execute(statement)
             link.execute(f"PRAGMA user_version = {_VERSION}")
             link.execute("COMMIT")
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes what is damaged, even if that is no text
         raise translated(error, path) from error
 
 
@@ -83,7 +83,7 @@ def translated(error: Exception, path: Path) -> StoreError:
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_FULL"):
         reason = "the disk is full"
-    elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or isinstance(error, UnicodeDecodeError):
         return StoreError(f"The content store {path} is damaged ({error}). Move it away; a new one is begun.")
     elif code.startswith("SQLITE_BUSY"):
         reason = f"another process has been writing to it for more than {_SECONDS:g} s"

@@ -12,6 +12,7 @@ from autopilot_runtime.store.tree import FOLDER_MODE, Difference, State, bare, d
 
 Changes = Mapping[bytes, State | None]
 _EMPTY = encode([])
+_NOTHING = State("file", -1, 0, b"")  # where there was none, or something else
 
 
 class Clash(NamedTuple):
@@ -90,17 +91,18 @@ def _both(store: Store, path: bytes, was: State | None, own: State | None, now: 
     """A path that both have changed."""
     if own is None or now is None or own.kind != now.kind or own.kind not in ("file", "folder"):
         return Clash(path, was, own, now)
-    mode = _mode(was.mode if was is not None and was.kind == own.kind else None, own.mode, now.mode)
+    before = was if was is not None and was.kind == own.kind else _NOTHING
+    mode = _mode(before.mode, own.mode, now.mode)
     if own.kind == "folder":
-        return bare(mode) if mode is not None else Clash(path, was, own, now)
-    text = store.get(was.digest) if was is not None and was.kind == "file" else b""
+        return Clash(path, was, own, now) if mode is None else bare(mode)
+    text = b"" if before is _NOTHING else store.get(before.digest)
     merged = merge3(text, store.get(own.digest), store.get(now.digest))
-    if merged.conflicts or mode is None:
+    if mode is None or merged.conflicts:
         return Clash(path, was, own, now, merged)
     return State("file", mode, len(merged.data), store.put(merged.data))
 
 
-def _mode(was: int | None, own: int, now: int) -> int | None:
+def _mode(was: int, own: int, now: int) -> int | None:
     """The mode that one side has set; None when both have, and differ."""
     if own in (was, now):
         return now

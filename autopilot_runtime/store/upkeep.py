@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autopilot_runtime.core.errors import ObjectDamaged
@@ -21,17 +22,49 @@ class Fault:
 def check(store: Store) -> list[Fault]:
     """Every object that is damaged or missing. Changes nothing."""
     reached, missing = _reached(store, strict=False)
-    faults = [Fault(digest, "missing", owner) for digest, owner in missing.items() if not store.has(digest)]
-    after = 0
-    while rows := store.rows(
-        "SELECT id, digest, size, packed, data FROM objects WHERE id > ? ORDER BY id LIMIT 100", (after,)
-    ):
+    faults = {digest: Fault(digest, "missing", owner) for digest, owner in missing.items() if not store.has(digest)}
+    rows: dict[bytes, int] = {}
+    for number, digest, whole in _all(store):
+        rows[digest] = number
+        if whole is None or digest_of(whole) != digest:
+            faults[digest] = Fault(digest, "damaged", reached.get(digest, ""))
+    if not _is_found(store, rows):
+        # What is looked for by its name may then not be found, though it is there.
+        for digest, owner in reached.items():
+            if digest not in faults and not _is_given(store, digest):
+                faults[digest] = Fault(digest, "not found by its name", owner)
+    return list(faults.values())
+
+
+def _all(store: Store) -> Iterator[tuple[int, bytes, bytes | None]]:
+    """Number, digest and content of every object, some at a time; no content for one that cannot be read."""
+    question = (
+        "SELECT id, CAST(digest AS BLOB), size, packed, CAST(data AS BLOB) FROM objects WHERE id > ? "
+        "ORDER BY id LIMIT 100"
+    )
+    after = -1
+    while rows := store.rows(question, (after,)):
         for number, digest, size, packed, data in rows:
-            whole = unpacked(size, packed, data)
-            if whole is None or digest_of(whole) != digest:
-                faults.append(Fault(digest, "damaged", reached.get(digest, "")))
+            yield number, digest or b"", unpacked(size, packed, data)
             after = number
-    return faults
+
+
+def _is_found(store: Store, rows: dict[bytes, int]) -> bool:
+    """Whether the index of the digests says of each object where it is, in their order."""
+    last = b""
+    for digest, number in store.rows("SELECT CAST(digest AS BLOB), id FROM objects ORDER BY digest"):
+        if digest is None or digest <= last or rows.pop(digest, None) != number:
+            return False
+        last = digest
+    return not rows
+
+
+def _is_given(store: Store, digest: bytes) -> bool:
+    try:
+        store.get(digest)
+    except ObjectDamaged:
+        return False
+    return True
 
 
 def collect(store: Store) -> int:

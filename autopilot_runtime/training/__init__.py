@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ResumeRefused,
         TrainingError,
     )
+    from autopilot_runtime.training.filestore import FileStore, Store
     from autopilot_runtime.training.fingerprint import DatasetFingerprint
     from autopilot_runtime.training.forest import Forest
     from autopilot_runtime.training.gate import (
@@ -56,15 +57,21 @@ if TYPE_CHECKING:
     from autopilot_runtime.training.logger import JSONLLogger, Logger
     from autopilot_runtime.training.loop import EpochLoop, Loop
     from autopilot_runtime.training.loss import Loss
+    from autopilot_runtime.training.merge import ComponentMerger, Merged
     from autopilot_runtime.training.metric import MeanMetric, Metric, MetricCollection, SuccessRate
     from autopilot_runtime.training.mlflowlogger import MLflowLogger
     from autopilot_runtime.training.module import Module
     from autopilot_runtime.training.optimizer import Optimizer, RuleOptimizer, Scheduler, ScriptedOptimizer
+    from autopilot_runtime.training.page import report_html
     from autopilot_runtime.training.parameter import JSONParameter, Parameter, ScalarParameter, TextParameter
     from autopilot_runtime.training.pathparameter import PathParameter
+    from autopilot_runtime.training.plot import progress_svg
+    from autopilot_runtime.training.plottext import progress_text
     from autopilot_runtime.training.policy import Policy, QualityFirstPolicy, ThresholdPolicy
     from autopilot_runtime.training.processexecutor import ProcessExecutor
+    from autopilot_runtime.training.progress import ProgressBar
     from autopilot_runtime.training.query import Query, best, completed, failed, metric_gt, metric_lt, running, tagged
+    from autopilot_runtime.training.rayexecutor import RayExecutor
     from autopilot_runtime.training.record import Commit, EpochRow, EvalKey, Evaluation, ExperimentRow, Record
     from autopilot_runtime.training.recordsalvage import salvage
     from autopilot_runtime.training.runtimeagent import RuntimeAgent
@@ -88,6 +95,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.training.stepcheck import StepCheck
     from autopilot_runtime.training.stopper import BudgetStopper, PlateauStopper, Stopper, TargetStopper
     from autopilot_runtime.training.storecallback import StoreCheckpointCallback
+    from autopilot_runtime.training.story import Story, read_story
     from autopilot_runtime.training.tensorboardlogger import TensorBoardLogger
     from autopilot_runtime.training.tracking import Tracking
     from autopilot_runtime.training.trainer import Trainer
@@ -233,6 +241,7 @@ __all__ = [
     "MLflowLogger",
     "MaxGate",
     "MeanMetric",
+    "Merged",
     "Metric",
     "MetricCollection",
     "MetricMissing",
@@ -250,6 +259,7 @@ __all__ = [
     "PlateauStopper",
     "Policy",
     "ProcessExecutor",
+    "ProgressBar",
     "QualityFirstPolicy",
     "Query",
     "RandomSampler",
@@ -274,6 +284,7 @@ __all__ = [
     "Stopper",
     "Store",
     "StoreCheckpointCallback",
+    "Story",
     "StratifiedSplitter",
     "StrictAcceptor",
     "SuccessRate",
@@ -299,6 +310,10 @@ __all__ = [
     "metric_lt",
     "no_grad",
     "parts_of",
+    "progress_svg",
+    "progress_text",
+    "read_story",
+    "report_html",
     "running",
     "salvage",
     "tagged",

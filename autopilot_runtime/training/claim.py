@@ -19,7 +19,7 @@ class Claims:
         self._kind = kind
         self._lock = threading.Lock()
         self._by_key: dict[str, Future[Any]] = {}
-        self._open: set[Future[Any]] = set()
+        self._open: dict[Future[Any], None] = {}
         self.closed = False
 
     def claim(self, key: str) -> tuple[Future[Any], bool]:
@@ -31,7 +31,7 @@ class Claims:
             if known is not None and not _in_vain(known):
                 return known, False
             future: Future[Any] = Future()
-            self._open.add(future)
+            self._open[future] = None
             if key:
                 self._by_key.pop(key, None)
                 self._by_key[key] = future
@@ -40,14 +40,14 @@ class Claims:
         return future, True
 
     def close(self) -> list[Future[Any]]:
-        """No more claims; gives the futures that are not done."""
+        """No more claims; gives the futures that are not done, newest first, so that none begins while they go."""
         with self._lock:
             self.closed = True
-            return list(self._open)
+            return list(reversed(self._open))
 
     def _let_go(self, future: Future[Any]) -> None:
         with self._lock:
-            self._open.discard(future)
+            self._open.pop(future, None)
         if future.cancelled():
             # Those who wait for several futures are only told so when the executor has taken note.
             future.set_running_or_notify_cancel()

@@ -21,12 +21,14 @@ def keep(store: Store, parameters: Iterable[tuple[str, Parameter]], **about: Any
     """Keep the state that the parameters are in now; the same state in the same experiment keeps its first row."""
     with store.transaction() as link:
         states: dict[str, str] = {}
+        kinds: dict[str, Pointed | None] = {}
         for name, parameter in parameters:
             if name in states:
                 raise TrainingError(
                     f"Two parameters are named {name!r}; a commit would lose one. Rename one of them."
                 )
             states[name] = parameter.keep(store).hex()
+            kinds[name] = parameter.kept_as
         made = Commit(commit_id(states), dict(sorted(states.items())), at=store.clock(), **about)
         experiment = key_text(made.experiment)
         row = (made.id, experiment, made.epoch, _body(made))
@@ -36,8 +38,9 @@ def keep(store: Store, parameters: Iterable[tuple[str, Parameter]], **about: Any
         ).rowcount
         if not new:
             return read(store.rows(f"{_ROW} WHERE commit_id = ? AND experiment = ?", (made.id, experiment))[0])
-        digests = [bytes.fromhex(digest) for digest in states.values()]
-        pin(store, owner_of(made.id), [(digest, pointed(store, digest)) for digest in digests])
+        digests = {name: bytes.fromhex(digest) for name, digest in states.items()}
+        pinned = [(digest, kinds[name] or pointed(store, digest)) for name, digest in digests.items()]
+        pin(store, owner_of(made.id), pinned)
     return made
 
 

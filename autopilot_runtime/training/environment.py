@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -11,6 +12,7 @@ from autopilot_runtime.store.objects import Store
 from autopilot_runtime.store.restore import restore
 from autopilot_runtime.store.tree import State, difference, find, plain
 from autopilot_runtime.training.fault import TrainingError
+from autopilot_runtime.training.filetree import FileTree
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.pathparameter import PathParameter
 from autopilot_runtime.training.worktree import Worktree, remove, spelt
@@ -57,7 +59,8 @@ class LocalEnvironment:
         self._where = folder
         self._worktree: Worktree | None = None
         self._entered: dict[str, PathParameter] = {}
-        self._copies: dict[tuple[str, str], Path] = {}
+        self._one_at_a_time = threading.Lock()
+        self._copies: dict[tuple[str, str], tuple[Path, dict[str, FileTree]]] = {}
 
     def enter(self, parameters: Parameters, *, store: Store | None = None) -> None:
         """Let them be worked on."""
@@ -69,20 +72,24 @@ class LocalEnvironment:
 
     def materialise(self, commit: Kept, record: Keeper, *, copy: str = "") -> Path:
         """A folder with the files of a commit. The same again for the same, unless something in it was changed."""
-        place = self._copies.get((commit.id, copy))
-        if place is not None and self._is(place, commit):
+        with self._one_at_a_time:
+            place, trees = self._copies.get((commit.id, copy), (None, {}))
+            if place is not None and _is(place, trees, commit):
+                return place
+            place = self._made().place("copies", commit.id[:24], copy or "-")
+            trees = {}
+            for name, one in self._entered.items():
+                if name in commit.parameters:
+                    folder = place / spelt(name)
+                    folder.mkdir()
+                    trees[name] = one.at(folder)
+                    trees[name].fill(record.store, bytes.fromhex(commit.parameters[name]))
+            self._copies[commit.id, copy] = place, trees
             return place
-        place = self._made().place("copies", commit.id[:24], copy or "-")
-        for name, one in self._of(commit):
-            folder = place / spelt(name)
-            folder.mkdir()
-            one.at(folder).fill(record.store, bytes.fromhex(commit.parameters[name]))
-        self._copies[commit.id, copy] = place
-        return place
 
     def discard(self, copy: Path) -> None:
         """A copy is needed no more."""
-        self._copies = {key: place for key, place in self._copies.items() if place != copy}
+        self._copies = {key: one for key, one in self._copies.items() if one[0] != copy}
         remove(copy)
 
     def leave(self) -> None:
@@ -103,16 +110,12 @@ class LocalEnvironment:
             self._worktree = Worktree(self._where)
         return self._worktree
 
-    def _of(self, commit: Kept) -> list[tuple[str, PathParameter]]:
-        return [(name, one) for name, one in self._entered.items() if name in commit.parameters]
 
-    def _is(self, place: Path, commit: Kept) -> bool:
-        """Whether an evaluation left the copy as it was."""
-        of = self._of(commit)
-        return place.is_dir() and all(
-            (place / spelt(name)).is_dir() and one.at(place / spelt(name)).look()[0].hex() == commit.parameters[name]
-            for name, one in of
-        )
+def _is(place: Path, trees: Mapping[str, FileTree], commit: Kept) -> bool:
+    """Whether an evaluation left the copy as it was."""
+    return place.is_dir() and all(
+        tree.base.is_dir() and tree.look()[0].hex() == commit.parameters[name] for name, tree in trees.items()
+    )
 
 
 class IsolatedEnvironment(LocalEnvironment):

@@ -33,7 +33,8 @@ class Job:
 class Executor(Protocol):
     """Runs jobs. A job that raises, is too slow or dies gives `EvaluationFailed` from its future, and no other job
     is the worse for it. What cannot be run at all (no such folder, a limit that cannot be kept here, a function that
-    cannot cross) is a `SetupError` from `submit`."""
+    cannot cross) is a `SetupError` from `submit`. One whose jobs share nothing with this process has `remote = True`.
+    """
 
     workers: int
 

@@ -145,6 +145,14 @@ class MonotonicGate(Gate):
         reason = f"{self.metric} {before:.6g} -> {value:.6g} ({how})"
         return Judged(self.name, passed, reason, value, f"not worse than {before:.6g}")
 
+    @property
+    def bound(self) -> str:
+        """The condition in words."""
+        most = f" by more than {self.tolerance:g}" if self.tolerance else ""
+        return (
+            "better than what is accepted" if self.strict and not most else f"not worse than what is accepted{most}"
+        )
+
     def rises(self, case: Case) -> bool:
         """Whether more of the metric is better."""
         if self.higher_is_better is not None:

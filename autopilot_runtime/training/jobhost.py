@@ -86,7 +86,7 @@ class JobHost:
 
     def __init__(self, line: Connection, parent: int, *, preload: bool, fresh: bool) -> None:
         self._line = line
-        self._parent = parent
+        self._parent, self._parent_began = parent, started(parent)
         self._preload = preload
         self._fresh = fresh
         self._scratch = jobfolder.new_scratch()
@@ -120,7 +120,7 @@ class JobHost:
 
     def look(self) -> None:
         """Raises `Gone` when the one who orders was killed; a fork of it may hold the line open."""
-        if os.getppid() != self._parent:
+        if started(self._parent) != self._parent_began:
             raise Gone
 
     def _run(self, order: Order, packed: bytes) -> None:
@@ -193,23 +193,25 @@ class _Watch:
         for fd in (results, said, self.fork.ending):
             if fd is not None:
                 poll.register(fd, select.POLLIN)
-        while True:
+        told = None
+        while told is None:
             ready = {fd for fd, _ in poll.poll(self._nap() * 1000)}
-            if results in ready:
-                told = self._told()
-                if told is not None:
-                    return told
-            elif said in ready:
-                if self.host.receive() == STOP:
-                    return _packed(Outcome("died", text=f"{self.order.label}() was stopped"))
+            told = self._told() if results in ready else self._seen(said in ready, bool(ready))
+        return told
+
+    def _seen(self, is_spoken_to: bool, is_over: bool) -> bytes | None:
+        """The outcome where the job has not told one; None: it goes on."""
+        if is_spoken_to:
+            if self.host.receive() != STOP:
                 raise Gone
-            elif ready or (self.fork.ending is None and self.fork.is_over()):
-                return self._died()
-            elif self.until is not None and time.monotonic() >= self.until:
-                text = f"{self.order.label}() took longer than {self.order.timeout_s:g} s and was stopped"
-                return _packed(Outcome("timeout", text=text))
-            else:
-                self.host.look()
+            return _packed(Outcome("died", text=f"{self.order.label}() was stopped"))
+        if is_over or (self.fork.ending is None and self.fork.is_over()):
+            return self._died()
+        if self.until is not None and time.monotonic() >= self.until:
+            text = f"{self.order.label}() took longer than {self.order.timeout_s:g} s and was stopped"
+            return _packed(Outcome("timeout", text=text))
+        self.host.look()
+        return None
 
     def _nap(self) -> float:
         longest = _TICK if self.fork.ending is not None else _POLL
@@ -247,8 +249,10 @@ class _Watch:
         return _packed(Outcome("died", text=f"{self.order.label}() gave no result: its process {how}{hint}"))
 
 
-def serve(fd: int, parent: int) -> None:
-    """The whole life of the process."""
+def serve(fd: int, parent: int, detached: bool) -> None:
+    """The whole life of the process. `detached`: not as a child of the one who orders."""
+    if detached and os.fork():
+        os._exit(0)
     line = Connection(fd)
     with contextlib.suppress(EOFError, OSError):
         path, arguments, preload, fresh = pickle.loads(line.recv_bytes())

@@ -19,7 +19,7 @@ _CODE = """\
 import sys
 sys.path.insert(0, sys.argv[1])
 from autopilot_runtime.training.jobhost import serve
-serve(int(sys.argv[2]), int(sys.argv[3]))
+serve(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "detached")
 """
 _HOME = str(Path(__file__).resolve().parents[2])
 _BEGUN, _STOP, _END = b"begun", b"stop", b"end"
@@ -28,11 +28,15 @@ _PATIENCE = 10.0  # seconds to clean up in
 
 
 class JobWorker:
-    """Runs one job at a time in a process of its own. Only `stop` may be called from other threads."""
+    """Runs one job at a time in a process of its own. Only `stop` may be called from other threads.
 
-    def __init__(self, *, preload: bool = True, fresh: bool = True) -> None:
+    `detached`: for a host that kills its children when it ends, and so would not let ours clean up.
+    """
+
+    def __init__(self, *, preload: bool = True, fresh: bool = True, detached: bool = False) -> None:
         self._preload = preload
         self._fresh = fresh
+        self._detached = detached
         self._lock = threading.Lock()  # two threads may want to say something
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
@@ -72,6 +76,7 @@ class JobWorker:
         if line is not None:
             with contextlib.suppress(OSError):
                 line.send_bytes(_END)
+                line.poll(_PATIENCE)  # it lets go of its end when all is clean
             line.close()
         if process is None:
             return None
@@ -90,10 +95,11 @@ class JobWorker:
         if self._line is not None:
             return self._line
         near, far = socket.socketpair()
+        kind = "detached" if self._detached else "child"
         with far:
             # A session of its own: a Ctrl+C at the keyboard is for us, and we decide what becomes of the jobs.
             process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, _HOME, str(far.fileno()), str(os.getpid())],
+                [sys.executable, "-c", _CODE, _HOME, str(far.fileno()), str(os.getpid()), kind],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[far.fileno()],
                 start_new_session=True,

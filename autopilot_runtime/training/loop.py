@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 from autopilot_runtime.core.event import EventType
+from autopilot_runtime.training.batching import StepBroke, judged, windows, work
 from autopilot_runtime.training.decide import decide
-from autopilot_runtime.training.fault import EvaluationFailed, ParameterRefused
+from autopilot_runtime.training.fault import ParameterRefused
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.merging import merged
-from autopilot_runtime.training.phase import better_on_minibatch, validate, worked_before
+from autopilot_runtime.training.phase import better_on_minibatch, validate
 from autopilot_runtime.training.record import Commit
-from autopilot_runtime.training.replay import keep_batch, replay_batch
 from autopilot_runtime.training.settle import begin, settle
 from autopilot_runtime.training.stepcheck import checked_steps
 from autopilot_runtime.training.stepping import step_optimizers
-from autopilot_runtime.training.steps import Done
-
-
-class StepBroke(EvaluationFailed):
-    """A step of the optimizers made a state in which the next batch fails."""
 
 
 class Loop(Protocol):
@@ -59,14 +53,8 @@ class EpochLoop:
         """Every batch; the optimizers step at each accumulation boundary. Gives the state after the last."""
         working, check, kept = parent, fit.trainer.step_check, 0
         fit.module.train()
-        batches = list(enumerate(fit.train))
-        for window in self.windows(batches, fit.trainer.accumulate_grad_batches):
-            seen: list[Done] = []
-            for done in self.work(fit, window, working):
-                if done.error is not None and worked_before(fit, working, fit.module.training_step, done):  # type: ignore[attr-defined]
-                    raise StepBroke(f"batch {done.index} worked before it: {done.error}") from done.error
-                self.judge_batch(fit, done)
-                seen.append(done)
+        for window in windows(fit.train, fit.trainer.accumulate_grad_batches):
+            seen = [judged(fit, working, done) for done in work(fit, window, working)]
             if fit.trains and check is not None:
                 working, helped = checked_steps(self, fit, window, working, seen)
                 kept += helped
@@ -75,39 +63,6 @@ class EpochLoop:
             elif fit.trains:
                 working = self.step(fit, working)
         return working
-
-    def windows(self, batches: list[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:
-        """The batches between two steps. The last may be fewer: their feedback counts, too."""
-        for at in range(0, len(batches), size):
-            yield batches[at : at + size]
-
-    def work(self, fit: Fit, window: list[tuple[int, Any]], working: Commit) -> Iterator[Done]:
-        """The training step on each batch."""
-        fit.emit(EventType.BATCH_START, working, batch=window[0][0])
-
-        def announced() -> Iterator[tuple[int, Any]]:
-            for index, batch in window:
-                fit.call("on_train_batch_start", batch, index)
-                yield index, batch
-
-        step = fit.module.training_step  # type: ignore[attr-defined]
-        yield from fit.steps.many(
-            step, announced(), commit=working.id, split="train", replicate=fit.epoch, retry=False
-        )
-
-    def judge_batch(self, fit: Fit, done: Done) -> None:
-        """Loss and metrics of one batch."""
-        if done.error is not None:
-            raise done.error
-        if not replay_batch(fit, done):
-            keep_batch(fit, done, [loss(done.output, done.batch) for loss in fit.losses])
-        assert fit.measure is not None
-        fit.measure.add(done.output, done.batch, done.logged)
-        value = fit.losses[0].value if fit.losses else None
-        if value is not None:
-            fit.emit(EventType.LOSS, value=value)
-        fit.emit(EventType.BATCH_END, batch=done.index)
-        fit.call("on_train_batch_end", done.output, done.batch, done.index)
 
     def step(self, fit: Fit, working: Commit) -> Commit:
         """Send the feedback back, and let the optimizers act on it."""

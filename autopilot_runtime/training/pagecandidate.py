@@ -26,9 +26,7 @@ def candidate_html(one: Attempt, found: Explanation) -> str:
 
 
 def _body(found: Explanation) -> Iterator[str]:
-    if found.why:
-        by = f' <span class="soft">({text(found.source)})</span>' if found.source else ""
-        yield f"<p><b>Idea:</b> {text(found.why, 2_000)}{by}</p>"
+    yield _idea(found)
     yield f"<p><b>Because:</b> {text(found.reason, 2_000) or 'nobody said why'}</p>"
     made = "the first state" if found.base_candidate is None else _link(found.base_candidate)
     cost = ", ".join(f"{figure(value)} {text(name)}" for name, value in found.spent.items())
@@ -40,11 +38,20 @@ def _body(found: Explanation) -> Iterator[str]:
     yield _gates(found)
     yield _items(found)
     yield _errors(found.errors)
+    yield _diffs(found)
+
+
+def _idea(found: Explanation) -> str:
+    by = f' <span class="soft">({text(found.source)})</span>' if found.source else ""
+    return f"<p><b>Idea:</b> {text(found.why, 2_000)}{by}</p>" if found.why else ""
+
+
+def _diffs(found: Explanation) -> str:
+    if not found.changed:
+        return ""
+    names = ", ".join(one.name for one in found.changed[:4]) + (" …" if len(found.changed) > 4 else "")
     diffs = "".join(diff_html(one.diff) for one in found.changed)
-    if diffs:
-        kept = found.verdict == "accept"
-        names = ", ".join(one.name for one in found.changed[:4]) + (" …" if len(found.changed) > 4 else "")
-        yield folded(f"What it changed: {names}", diffs, is_open=kept)
+    return folded(f"What it changed: {names}", diffs, is_open=found.verdict == "accept")
 
 
 def _link(n: int) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from autopilot_runtime.store.objects import Store
+from autopilot_runtime.store.refs import Pointed
 from autopilot_runtime.training.fault import ParameterRefused
 from autopilot_runtime.training.gradient import Gradient
 
@@ -66,7 +67,7 @@ class Parameter:
     def snapshot(self) -> bytes:
         """The whole state."""
         try:
-            return json.dumps(self.data, sort_keys=True, separators=(",", ":"), allow_nan=True).encode(
+            return json.dumps(self.data, separators=(",", ":"), allow_nan=True).encode(
                 "utf-8", "surrogatepass"
             )
         except (TypeError, ValueError) as error:
@@ -80,6 +81,8 @@ class Parameter:
         self.data = json.loads(state.decode("utf-8", "surrogatepass"))
 
     # How a state is kept in a store and brought back; a parameter that is many files does better than one blob.
+
+    kept_as: Pointed | None = None  # what `keep` gives: "tree" for that of a folder; None: one has to look
 
     def keep(self, store: Store) -> bytes:
         """Put the state into a store; gives its digest, which names it."""

@@ -195,6 +195,8 @@ class PathParameter(Parameter):
     def restore(self, state: bytes) -> None:
         self._tree.unpack(state)
 
+    kept_as = "tree"
+
     def keep(self, store: Store) -> bytes:
         return self._tree.take(store)
 

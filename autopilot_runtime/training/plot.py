@@ -196,16 +196,7 @@ class _Picture:
         """One candidate."""
         x = self.x(one.n)
         y = self.floor if one.value is None else self.y(one.value)
-        if one.value is None:
-            shape = f'<path class="crash" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8"/>'
-        elif one.kept:
-            kind = "best" if one is self.story.best else "kept"
-            shape = f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-        elif not self.axis.holds(one.value):
-            way = -7 if one.value > self.axis.high else 7
-            shape = f'<path class="stray" d="M{x - 4.5:.1f} {y - way / 2:.1f}h9l-4.5 {way}z"/>'
-        else:
-            shape = f'<circle class="no" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
+        shape = self.shape(one, x, y)
         if one.noisy:
             shape += f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="7"/>'
         if one.row.verdict == "rollback":
@@ -219,6 +210,18 @@ class _Picture:
                 shape = f'<a href="{escape(self.link(one.n))}"{stop}>{shape}</a>'
         self.parts.append(shape)
         self.room.take(x - 5, y - 5, 10, 10)
+
+    def shape(self, one: Attempt, x: float, y: float) -> str:
+        """What became of it, as a shape."""
+        if one.value is None:
+            return f'<path class="crash" d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8"/>'
+        if one.kept:
+            kind = "best" if one is self.story.best else "kept"
+            return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+        if not self.axis.holds(one.value):
+            way = -7 if one.value > self.axis.high else 7
+            return f'<path class="stray" d="M{x - 4.5:.1f} {y - way / 2:.1f}h9l-4.5 {way}z"/>'
+        return f'<circle class="no" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>'
 
     def labels(self) -> None:
         """What the kept ones did, as far as there is room: the best first, then the largest gains."""

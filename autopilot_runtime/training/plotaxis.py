@@ -63,27 +63,24 @@ def round_step(wanted: float) -> float:
 
 def value_axis(story: Story) -> Axis | None:
     """The axis of a story's metric; None when nothing was measured. Accepted values decide, strays are cut off."""
-    sure = [_drawable(value) for _, value in story.steps()]
     others = [_drawable(one.value) for one in story.attempts if one.value is not None and not one.kept]
-    if not sure:
-        sure = sorted(others)
+    sure = [_drawable(value) for _, value in story.steps()] or others
     if not sure:
         return None
     margin = SIGMAS * story.sigma
     low, high = min(sure) - margin, max(sure) + margin
     reach = _STRAY * ((high - low) or abs(high) or 1.0)
-    near = [one for one in others if low - reach <= one <= high + reach]
-    near += [
-        line
-        for bound in story.bounds_on(story.metric)
-        for line in (bound.low, bound.high)
-        if line is not None and low - reach <= line <= high + reach
-    ]
+    near = [one for one in [*others, *_lines(story)] if low - reach <= one <= high + reach]
     low, high = min([low, *near]), max([high, *near])
     if min(sure) > 0 and max(sure) / min(sure) >= _LOG_FROM:
         least = max(min([*sure, *(one for one in near if one > 0)]), 1 / _HUGE)
         return Axis(least / 1.3, max(high, *sure) * 1.15, log=True)
     return spread([low, high])
+
+
+def _lines(story: Story) -> list[float]:
+    bounds = story.bounds_on(story.metric)
+    return [line for bound in bounds for line in (bound.low, bound.high) if line is not None]
 
 
 def spread(values: Iterable[float]) -> Axis:

@@ -99,25 +99,38 @@ class _Grid:
     def fill(self) -> None:
         """Later marks lie on earlier ones."""
         steps = self.story.steps()
-        spans = list(zip(steps, [self.column(n) for n, _ in steps[1:]] + [self.columns - 1], strict=True))
-        margin = SIGMAS * self.story.sigma
-        for (n, value), end in spans:
-            for at in range(self.column(n), end + 1):
-                for row in range(self.row(value + margin), self.row(value - margin) + 1) if margin else ():
-                    self.cells[row, at] = "band"
-        for bound in self.story.bounds_on(self.story.metric):
-            for line in (bound.low, bound.high):
-                if line is not None and self.axis.holds(line):
-                    self.cells.update({(self.row(line), at): "gate" for at in range(self.columns)})
-        for index, ((n, value), end) in enumerate(spans):
-            self.cells.update({(self.row(value), at): "line" for at in range(self.column(n), end + 1)})
-            if index:
-                low, high = sorted((self.row(spans[index - 1][0][1]), self.row(value)))
-                self.cells.update({(row, self.column(n)): "rise" for row in range(low + 1, high)})
+        ends = [self.column(n) for n, _ in steps[1:]] + [self.columns - 1]
+        self.bands(steps, ends)
+        self.gates()
+        self.line(steps, ends)
         for one in sorted(self.story.attempts, key=lambda one: one.kept):
             self.mark(one)
         if steps and steps[0][0] == self.first:
             self.cells[self.row(steps[0][1]), 0] = "kept"
+
+    def bands(self, steps: list[tuple[int, float]], ends: list[int]) -> None:
+        margin = SIGMAS * self.story.sigma
+        if not margin:
+            return
+        for (n, value), end in zip(steps, ends, strict=False):
+            rows = range(self.row(value + margin), self.row(value - margin) + 1)
+            self.cells.update({(row, at): "band" for row in rows for at in range(self.column(n), end + 1)})
+
+    def gates(self) -> None:
+        bounds = self.story.bounds_on(self.story.metric)
+        lines = [line for bound in bounds for line in (bound.low, bound.high) if line is not None]
+        for line in filter(self.axis.holds, lines):
+            self.cells.update({(self.row(line), at): "gate" for at in range(self.columns)})
+
+    def line(self, steps: list[tuple[int, float]], ends: list[int]) -> None:
+        before: int | None = None
+        for (n, value), end in zip(steps, ends, strict=False):
+            row, column = self.row(value), self.column(n)
+            self.cells.update({(row, at): "line" for at in range(column, end + 1)})
+            if before is not None:
+                low, high = sorted((before, row))
+                self.cells.update({(at, column): "rise" for at in range(low + 1, high)})
+            before = row
 
     def mark(self, one: Attempt) -> None:
         if one.value is None:

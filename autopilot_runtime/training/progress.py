@@ -182,25 +182,27 @@ def epoch_line(
 ) -> str:
     """How one epoch went, on one line."""
     of = f" ({row.epoch + 1}/{total})" if total > row.epoch else ""
-    parts = [f"candidate {row.epoch}{of}: {_WORDS.get(row.verdict, row.verdict)}"]
     name = monitor or next(iter(row.metrics), "")
-    value, before = _value(row.metrics, name), _value(accepted, name)
-    if name:
-        moved = f" ({change(value, before)})" if before is not None and value is not None else ""
-        parts.append(f"val {_one_line(name)} {figure(value)}{moved}")
-    train = _value(row.train, name)
-    if train is not None:
-        parts.append(f"train {figure(train)}")
-    if row.gates:
-        parts.append(f"gates {sum(bool(gate.get('passed')) for gate in row.gates)}/{len(row.gates)}")
-    if seconds is not None:
-        parts.append(f"{seconds:.1f} s")
-    why = str(row.extra.get("why") or "")
-    if why:
-        parts.append(clipped(why, 80))
-    if row.verdict != "accept" and row.reason and all(gate.get("passed") for gate in row.gates):
-        parts.append(_one_line(row.reason))
-    return "  ".join(parts)
+    passed = sum(bool(gate.get("passed")) for gate in row.gates)
+    # What a gate said has a line of its own.
+    reason = row.reason if row.verdict != "accept" and passed == len(row.gates) else ""
+    parts = (
+        f"candidate {row.epoch}{of}: {_WORDS.get(row.verdict, row.verdict)}",
+        *_measured(row, accepted, name),
+        f"gates {passed}/{len(row.gates)}" if row.gates else "",
+        "" if seconds is None else f"{seconds:.1f} s",
+        clipped(str(row.extra.get("why") or ""), 80),
+        _one_line(reason),
+    )
+    return "  ".join(part for part in parts if part)
+
+
+def _measured(row: EpochRow, accepted: Mapping[str, float], name: str) -> tuple[str, str]:
+    """(held out, on training data)."""
+    value, before, train = _value(row.metrics, name), _value(accepted, name), _value(row.train, name)
+    moved = "" if value is None or before is None else f" ({change(value, before)})"
+    val = f"val {_one_line(name)} {figure(value)}{moved}" if name else ""
+    return val, "" if train is None else f"train {figure(train)}"
 
 
 def is_live(stream: IO[str], env: Mapping[str, str] = os.environ) -> bool:

@@ -195,7 +195,7 @@ def run_order(order: Order, folder: bytes | None) -> Outcome:
 
 @functools.cache
 def _worker() -> JobWorker:
-    return JobWorker()
+    return JobWorker(detached=True)
 
 
 def _outcome(task: _Task, found: Future[Outcome]) -> Outcome:

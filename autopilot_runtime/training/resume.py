@@ -142,13 +142,15 @@ def _fingerprint_of(loader: Any) -> DatasetFingerprint:
 def code_version(module: Any, losses: list[Any]) -> str:
     """Names the code an evaluation goes through, as far as it can be read."""
     kinds = {type(one) for one in (*module.modules(), *losses, *module.metrics().values())}
-    sources = sorted(f"{kind.__module__}.{kind.__qualname__}\n{_source(kind)}" for kind in kinds)
+    sources = sorted(f"{kind.__qualname__}\n{_source(kind)}" for kind in kinds)
     own = getattr(module, "evaluator_version", None)
     return digest_of([sources, own() if callable(own) else ""])
 
 
 def _source(kind: type) -> str:
+    """The text of a class. The name of its module does not count: a project's file has another one where it is moved
+    to, and where its own command imports it."""
     try:
         return inspect.getsource(kind)
     except (OSError, TypeError):
-        return ""
+        return kind.__module__

@@ -177,20 +177,17 @@ class Story:
 def read_story(record: Record, experiment: str = "", *, metric: str = "") -> Story:
     """The story of an experiment (of the newest, if none is named), by what it was judged by, or another metric."""
     row = _experiment(record, experiment)
-    rows = {one.epoch: one for one in record.epochs(row.slug)}
+    every = record.epochs(row.slug)
     # What a fit begins with is no candidate: it is what the others are compared with.
-    every = [rows[n] for n in sorted(rows)]
-    seed = next((one for one in every if one.epoch < 0), None)
-    ordered = [one for one in every if one.epoch >= 0]
+    seeds, ordered = [one for one in every if one.epoch < 0], [one for one in every if one.epoch >= 0]
     state = _mapping(record.state(row.slug, "fit"))
     told = {**row.config, **_extra(every)}
-    directions = {str(key): bool(value) for key, value in _mapping(told.get("directions")).items()}
+    directions = _mapping(told.get("directions"))
     monitor = _metric("", str(told.get("monitor") or ""), every, directions)
     chosen = _metric(metric, monitor, every, directions) if metric else monitor
     known = _known(state, every)
     commits = {one.id: one for one in record.commits(row.slug)}
-    root = seed.commit if seed is not None else _root(commits, ordered)
-    start = _number(known[root].metrics, chosen) if root in known else _told_of(record, root, chosen)
+    root = seeds[-1].commit if seeds else _root(commits, ordered)
     story = Story(
         experiment=row,
         metric=chosen,
@@ -198,13 +195,13 @@ def read_story(record: Record, experiment: str = "", *, metric: str = "") -> Sto
         score_rises=direction_of(monitor, directions),
         noise=_noise(told.get("noise") or state.get("noise"), chosen),
         directions=directions,
-        start=start,
+        start=_number(known[root].metrics, chosen) if root in known else _told_of(record, root, chosen),
         root=root,
         known=known,
         attempts=(),
         commits=commits,
         journal=record.context(row.slug),
-        spent_first=seed.spent if seed is not None else {},
+        spent_first=seeds[-1].spent if seeds else {},
     )
     return replace(story, attempts=_attempts(story, ordered, _reasons(record, row.slug)))
 

@@ -101,7 +101,7 @@ def _places(text: str) -> str:
 
 def test_the_wheel_holds_every_shipped_file_and_nothing_of_the_workshop(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
-    for kind in ("agentfiles", "tools", "sessions/demo"):
+    for kind in ("agentfiles", "tools", "sessions/demo", "examples/index_tuning"):
         tracked = subprocess.run(
             ["git", "ls-files", "-z", kind], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
         ).stdout
@@ -124,6 +124,8 @@ def test_the_demo_runs_from_the_wheel_in_at_most_twenty_seconds(installed: Insta
     assert re.search(r"^    │ FAILED \(failures=1\)\n(?s:.*)^    │ OK\n", done.stdout, re.MULTILINE)
     assert took <= 20
     assert [path.name for path in installed.folder.iterdir()] == ["autopilot-demo"]
+    assert re.search(r"^val steps [\d,]+ -> [\d,]+ = x\d\d+ fewer, ", done.stdout, re.MULTILINE)
+    assert (installed.folder / "autopilot-demo" / "report.html").is_file()
 
 
 def test_shipped_agents_and_packs_are_found_by_name(installed: Installed) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 LOADED_IN = os.getpid()
 CHANGED: list[int] = []
 LONG = 600.0
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 def add(a: int, b: int = 0) -> int:

@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from autopilot_runtime.store.objects import Store
+from autopilot_runtime.training.experiment import Experiment
 from autopilot_runtime.training.explain import explain, flips
 from autopilot_runtime.training.fault import TrainingError
+from autopilot_runtime.training.metric import MeanMetric
 from autopilot_runtime.training.parameter import Parameter, TextParameter
 from autopilot_runtime.training.record import Record
 from autopilot_runtime.training.statediff import changes
+from autopilot_runtime.training.story import read_story
+from autopilot_runtime.training.trainer import Trainer
 from tests.training.story_record import HOSTILE, SLUG, Tried, make
+from tests.training.systems import Vocabulary, loader
 
 
 @pytest.fixture
@@ -183,3 +189,19 @@ def test_a_content_that_is_damaged_is_said_to_be() -> None:
         (found,) = changes(record, first, second)
     assert "cannot be shown" in found.diff
     assert "damaged" in found.diff
+
+
+def test_what_a_trained_module_calls_worse_is_told_as_worse() -> None:
+    class Frugal(Vocabulary):
+        def __init__(self) -> None:
+            super().__init__(script=["ab cd"])
+            self.size = MeanMetric(of=self.length, name="size", higher_is_better=False)
+
+        def length(self, data: Any, batch: Any) -> int:
+            return len(self.known.data)
+
+    with Record.passing() as record:
+        Trainer(experiment=Experiment("fit", record=record), monitor="size").fit(Frugal(), loader(), loader())
+        (size,) = [one for one in explain(record, "fit", 0).metrics if one.name == "size"]
+        assert (size.before, size.after, size.better) == (0, 5, False)
+        assert read_story(record, "fit").metric == "size"

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +30,7 @@ class Act:
     project: Project | None = None
     experiment: str = ""
     exit_code: int = ExitCode.DONE
+    more: dict[str, Any] = field(default_factory=dict)  # what else is to be written down
 
     def about(self, project: Project, experiment: str = "") -> None:
         """What it is about."""
@@ -78,11 +79,12 @@ def _write_down(act: Act, began: float, *, expose: bool) -> None:
         "experiment": act.experiment,
         "exit_code": int(act.exit_code),
         "seconds": round(time.time() - began, 3),
+        **act.more,
     }
     line = json.dumps(noted, ensure_ascii=False)
-    fd = os.open(act.workspace.executions, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = os.open(act.workspace.executions, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(fd, (line + "\n").encode("utf-8", "backslashreplace"))
+        os.write(fd, (_torn(fd) + line + "\n").encode("utf-8", "backslashreplace"))
     finally:
         os.close(fd)
     if act.project is not None and act.experiment:
@@ -93,3 +95,12 @@ def _write_down(act: Act, began: float, *, expose: bool) -> None:
             record.add_context(act.experiment, entry)
     if expose:
         print(line, file=sys.stderr)
+
+
+def _torn(fd: int) -> str:
+    """What ends a line that a kill has left in the middle, so that the next one does not become a part of it."""
+    size = os.fstat(fd).st_size
+    if not size:
+        return ""
+    os.lseek(fd, size - 1, os.SEEK_SET)
+    return "" if os.read(fd, 1) == b"\n" else "\n"
