@@ -13,8 +13,8 @@ from typing import Any
 from autopilot_runtime.cli.exitcode import ExitCode
 from autopilot_runtime.cli.train.recipe import Recipe
 from autopilot_runtime.cli.train.say import figures, say
-from autopilot_runtime.training.callback import Callback
 from autopilot_runtime.training.experiment import Experiment
+from autopilot_runtime.training.progress import ProgressBar
 from autopilot_runtime.training.trainer import FitResult
 
 _CODES = {"completed": ExitCode.DONE, "stopped": ExitCode.DONE, "budget": ExitCode.BUDGET}
@@ -26,7 +26,7 @@ def fit(
     """Train, showing how it goes on stderr; what came of it goes to stdout."""
     done = [row.epoch for row in experiment.epochs] if resume else []
     more = epochs or recipe.settings.get("max_epochs") or 1
-    trainer = recipe.trainer(experiment=experiment, callbacks=[Lines()], **settings)
+    trainer = recipe.trainer(experiment=experiment, callbacks=[ProgressBar()], **settings)
     stopped: list[int] = []
     try:
         with experiment, _stoppable(stopped):
@@ -45,21 +45,6 @@ def fit(
         experiment.close()
     say(_plain(result, experiment.slug), _text(result, experiment.slug), as_json=as_json)
     return _CODES[result.status]
-
-
-class Lines(Callback):
-    """Says on stderr how each epoch ended."""
-
-    def on_sanity_check_end(self, trainer: Any, module: Any) -> None:
-        """What everything is compared with."""
-        print(f"seed      {figures(trainer.callback_metrics)}", file=sys.stderr, flush=True)
-
-    def on_epoch_end(self, trainer: Any, module: Any) -> None:
-        """One line."""
-        row = trainer.history[-1]
-        print(
-            f"epoch {row.epoch:<3} {row.verdict:8} {figures(row.metrics)}  {row.reason}", file=sys.stderr, flush=True
-        )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def test_the_four_lines_of_a_cold_start_train_a_project_without_a_key(autopilot:
     autopilot("project", "init", "myproj", "--context", "bootstrap project")
     autopilot("experiment", "create", "exp-1", "--context", "initial experiment")
     ended = autopilot("optimize", "train", "--context", "first training epoch")
-    assert "epoch 0   accept" in ended.err
+    assert "candidate 0 (1/1): kept" in ended.err
     assert "exp-1: completed after 1 epochs, 1 kept." in ended.out
     lines = (autopilot.folder / ".autopilot" / "executions.jsonl").read_text().splitlines()
     assert [json.loads(line)["context"] for line in lines] == [
@@ -123,8 +123,8 @@ policy = MinGate("success", 1.0)
 """.replace("from autopilot_runtime.training import *\n", "")
     )
     ended = autopilot("train", "train.py:Guess", "--epochs", "2", "--report", "out.html")
-    assert "epoch 0   accept" in ended.err
-    assert "epoch 1   discard" in ended.err
+    assert "candidate 0 (1/2): kept" in ended.err
+    assert "candidate 1 (2/2): not kept" in ended.err
     assert (autopilot.folder / "out.html").exists()
     assert autopilot("explain", "1", "--json").json["verdict"] == "discard"
     assert (
