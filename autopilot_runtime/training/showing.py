@@ -44,7 +44,7 @@ def _says(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Batch):
+    if isinstance(value, (Batch, list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, Datum) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _says(f, value)}
@@ -52,6 +52,4 @@ def _plain(value: Any) -> Any:
         return fields["metadata"] if fields.keys() == {"metadata"} else fields
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
     return value
