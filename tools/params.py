@@ -64,8 +64,9 @@ def _blocks(args: Mapping[str, Any]) -> int:
 def propose_parameter(
     ctx: ToolContext,
     name: str,
-    why: str,
     value: Any = None,
+    *,
+    why: str,
     path: str | None = None,
     on: str | None = None,
     delete: bool = False,
@@ -74,7 +75,7 @@ def propose_parameter(
     """Make a candidate: the accepted state with one parameter changed. Nothing is accepted by that.
 
     Without `value`, the new value (or the whole new content of the file `path`) is the next payload block. `why`: the
-    failures this should mend, and how. `on`: the candidate to build on, for a change of several parameters.
+    failures this should mend, and how. `on`: the candidate or branch to build on, for a change of several parameters.
     `delete=True` removes the file `path`. `strategy`: a name for the kind of change, so that it can be blocked.
     Returns a dict: candidate (give it to evaluate and submit), diff, budget_left.
     """
@@ -117,7 +118,10 @@ def rollback(ctx: ToolContext, ref: str, why: str) -> ToolResult:
 
 @tool(label="Branching {name}: {why}")
 def branch(ctx: ToolContext, name: str, why: str, commit: str | None = None) -> ToolResult:
-    """Name a line of work: `propose_parameter(..., on=name)` builds on it. Returns a dict: commit, budget_left."""
+    """Name a line of work: `propose_parameter(..., on=name)` builds on it, and it moves along.
+
+    Returns a dict: commit, budget_left.
+    """
     with at_bench(ctx) as (bench, fit):
         target = bench.commit(fit, commit)
         bench.point(fit, f"branch/{name}", target, why, event=EventType.SNAPSHOT, tag=f"branch/{name}")
@@ -128,6 +132,7 @@ def branch(ctx: ToolContext, name: str, why: str, commit: str | None = None) -> 
 def merge(ctx: ToolContext, a: str, b: str, why: str) -> ToolResult:
     """Make a candidate of two: what each has changed since the state both came from, by parameter, then
     line by line. Where both changed the same, the lines of both stay, and `conflicts` names the place.
+    `merge(candidate, "accepted", why=...)` brings a candidate up to date that was made from an older state.
 
     Returns a dict: candidate, conflicts, diff (against the accepted state), budget_left.
     """

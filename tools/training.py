@@ -6,7 +6,7 @@ from typing import Literal
 
 from autopilot_runtime import ToolContext, ToolError, ToolResult, tool
 from autopilot_runtime.training import benchview
-from autopilot_runtime.training.benchtools import at_bench, told
+from autopilot_runtime.training.benchtools import at_bench, indented, told
 from autopilot_runtime.training.trial import Trial
 
 WITH = ("params",)  # the parameters belong to it: who has this pack has those tools, too
@@ -49,7 +49,7 @@ def read_failures(
         found = benchview.failures(trial, limit)
         lines = [
             f"{one['item']}: {one['feedback'] or one['error'] or 'wrong'}\n"
-            f"  in: {one['input']}\n  out: {one['output']}"
+            f"  in: {indented(one['input'])}\n  out: {indented(one['output'])}"
             for one in found
         ]
         head = f"{len(trial.failures)} of {trial.items} items failed"
@@ -96,14 +96,15 @@ def budget(ctx: ToolContext) -> ToolResult:
 @tool(label="Evaluating {candidate} on {split}")
 def evaluate(
     ctx: ToolContext,
-    candidate: str | None = None,
+    candidate: str = "accepted",
     split: Split = "train",
     n: int | None = None,
     timeout: float = 3_600.0,
 ) -> ToolResult:
     """Run a candidate (or the accepted state) and measure it. What was run before costs nothing.
 
-    On 'train' (n items, or all) read_gradient and read_failures then show how it did; on 'val' there are figures.
+    On 'train' (all items, or `n`, rounded up to whole batches) read_gradient and read_failures then show how it
+    did; on 'val' there are figures.
     Returns a dict: commit, split, metrics, items, failed, budget_left.
     """
     with at_bench(ctx) as (bench, fit):
@@ -149,7 +150,10 @@ def submit(ctx: ToolContext, candidate: str, why: str, timeout: float = 3_600.0)
 
 @tool(label="Blocking the strategy {name}: {why}")
 def block_strategy(ctx: ToolContext, name: str, why: str) -> ToolResult:
-    """Note that a kind of change does not help: nobody may try it again. Returns a dict: blocked, budget_left."""
+    """Note that a kind of change does not help: nobody may propose it again, `strategy=name`.
+
+    Returns a dict: blocked, budget_left.
+    """
     with at_bench(ctx) as (bench, fit):
         bench.block(fit, name, why)
         return told(ctx, fit, {"blocked": dict(bench.blocked)}, f"blocked: {', '.join(bench.blocked)}")

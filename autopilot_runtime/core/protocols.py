@@ -148,7 +148,11 @@ class ToolSpec:
     @property
     def signature(self) -> str:
         """`name(a: str, b: int = 3)`, as in the system prompt and in error texts."""
-        return f"{self.name}({', '.join(_shown(p) for p in self.params)})"
+        shown = [_shown(param) for param in self.params]
+        kinds = [param.kind for param in self.params]
+        if "keyword" in kinds and "var_positional" not in kinds:
+            shown.insert(kinds.index("keyword"), "*")
+        return f"{self.name}({', '.join(shown)})"
 
 
 def _shown(param: Param) -> str:

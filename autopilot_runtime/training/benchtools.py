@@ -50,8 +50,14 @@ def told(ctx: ToolContext, fit: Fit, value: Mapping[str, Any], shown: str = "", 
     left = budget_left(fit)
     text = shown or json.dumps(value, ensure_ascii=False, indent=2, default=str)
     room = int(ctx.config.get("max_output_chars") or MAX_SHOWN_CHARS)
-    words = ", ".join(f"{kind} {amount:g}" for kind, amount in left.items()) or "no limit"
-    return ToolResult({**value, "budget_left": left}, f"{shortened(text, room)}\n(budget left: {words})", note)
+    words = ", ".join(f"{kind} {amount:g}" for kind, amount in left.items())
+    rest = f"\n(budget left: {words})" if words else ""
+    return ToolResult({**value, "budget_left": left}, shortened(text, room) + rest, note)
+
+
+def indented(text: str) -> str:
+    """A text of several lines so that one sees where it ends."""
+    return text.replace("\n", "\n    ")
 
 
 def change(parameter: Any, value: Any, *, path: str | None, delete: bool) -> None:
@@ -85,9 +91,19 @@ def _change_file(parameter: Any, files: Mapping[str, bytes], value: Any, *, path
             raise ParameterRefused(f"{parameter.name!r} has no file {path!r}.{meant(path, files)}")
         parameter.delete(path)
     elif isinstance(value, str):
-        parameter.write(path, value.encode("utf-8", "surrogatepass"))
+        _write(parameter, files, path, value.encode("utf-8", "surrogatepass"))
     else:
         raise ParameterRefused(f"The content of a file is text, not {type(value).__name__}.")
+
+
+def _write(parameter: Any, files: Mapping[str, bytes], path: str, data: bytes) -> None:
+    try:
+        parameter.write(path, data)
+    except ParameterRefused as error:
+        # Where the files lie for the moment is of no use to the reader; what they are called is.
+        at = parameter.path if parameter.path.is_dir() else parameter.path.parent
+        text = str(error).replace(str(at), repr(parameter.name))
+        raise ParameterRefused(text if path in files else f"{text}.{meant(path, files)}") from error
 
 
 def _parsed(parameter: Any, text: str) -> Any:

@@ -6,6 +6,7 @@ parameters can be changed, of held-out data only figures come out, and what is a
 
 from __future__ import annotations
 
+import difflib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ from autopilot_runtime.training.trial import Trial, tried
 
 _MANY = 1_000_000  # epochs: what limits an agent is the budget
 _STATE = "workbench"
+_LISTED = 5
 
 
 @dataclass
@@ -144,7 +146,17 @@ class Workbench:
         assert fit.accepted is not None
         if wanted in (None, "", "accepted", "last_accepted"):
             return fit.accepted
-        return fit.record.get_commit(str(wanted), fit.slug)
+        try:
+            return fit.record.get_commit(str(wanted), fit.slug)
+        except TrainingError as error:
+            made = [one[:12] for one in self._kept["bases"]]
+            near = difflib.get_close_matches(str(wanted)[:12], made, n=1)
+            if near:
+                raise TrainingError(
+                    f"There is no commit {wanted!r}. Did you mean the candidate {near[0]!r}?"
+                ) from error
+            newest = f" Newest candidates: {', '.join(made[-_LISTED:])}." if made else ""
+            raise TrainingError(f"{error}{newest}") from error
 
     @contextmanager
     def state(self, fit: Fit, commit: Commit) -> Iterator[None]:
@@ -195,14 +207,18 @@ class Workbench:
             candidate = fit.keep([base.id], why=why, source="agent")
         fit.budget.add(proposals=1)
         self.found(fit, candidate, base, changed=[name], why=why)
+        if on and fit.record.ref(fit.slug, f"branch/{on}") == base.id:
+            fit.record.point(fit.slug, f"branch/{on}", candidate.id, why=why)
         return candidate
 
     def merge(self, fit: Fit, a: str, b: str, why: str) -> tuple[Commit, Merged]:
-        """A candidate with what both have changed since the accepted state, and where they disagreed."""
+        """A candidate with what both have changed since the state both came from, and where they disagreed.
+
+        One of the two may be the accepted state: so a candidate of an older one is brought up to date.
+        """
         self.acting(fit, why)
-        base, one, other = self.commit(fit, None), self.commit(fit, a), self.commit(fit, b)
-        for side in (one, other):
-            self._fresh(fit, side)
+        one, other = self.commit(fit, a), self.commit(fit, b)
+        stands, base = self._met(fit, one, other)
         fit.budget.require(proposals=1)
         merger = fit.trainer.merger or ComponentMerger()
         made: Merged = merger.merge(
@@ -215,9 +231,29 @@ class Workbench:
             candidate = fit.keep([one.id, other.id], why=why, source="agent")
         fit.budget.add(proposals=1)
         fit.emit(EventType.MERGED, candidate, of=[one.id, other.id], why=why, source="agent")
-        changed = sorted(name for name, digest in candidate.parameters.items() if digest != base.parameters[name])
-        self.found(fit, candidate, base, changed=changed, why=why)
+        changed = sorted(name for name, digest in candidate.parameters.items() if digest != stands.parameters[name])
+        self.found(fit, candidate, stands, changed=changed, why=why)
         return candidate, made
+
+    def _met(self, fit: Fit, one: Commit, other: Commit) -> tuple[Commit, Commit]:
+        """The accepted state, and the one from which both have come; raises where a merge would give nothing new."""
+        stands, chains = self.commit(fit, None), [self._line(fit, one), self._line(fit, other)]
+        for (newer, older), chain in zip(((one, other), (other, one)), chains, strict=True):
+            if older.id in chain:
+                raise TrainingError(
+                    f"{newer.id[:12]} holds all of {older.id[:12]} already: there is nothing to merge."
+                )
+        if not any(stands.id in chain for chain in chains):
+            raise TrainingError(
+                f"Neither was made from {stands.id[:12]}, which is accepted now. Nothing was done: bring one up to "
+                'date first, merge(candidate, "accepted", why=...).'
+            )
+        base = next((id for id in chains[0] if id in chains[1]), None)
+        if base is None:
+            raise TrainingError(
+                f"{one.id[:12]} and {other.id[:12]} have no state in common: there is no way to merge."
+            )
+        return stands, fit.record.get_commit(base, fit.slug)
 
     def found(self, fit: Fit, candidate: Commit, base: Commit, *, changed: list[str], why: str) -> None:
         """Remember what a candidate was made from, and tell of it."""
@@ -280,7 +316,7 @@ class Workbench:
             made = f"was made from {below[-1][:12]}" if below else "was not proposed here"
             raise TrainingError(
                 f"Candidate {candidate.id[:12]} {made}, and {fit.accepted.id[:12]} is accepted now. Nothing was "
-                "done: propose the change on that, or merge the two."
+                'done: propose the change again, or bring it up to date: merge(candidate, "accepted", why=...).'
             )
 
     def _below(self, commit: str) -> list[str]:
@@ -289,6 +325,16 @@ class Workbench:
         while (commit := bases.get(commit, "")) and commit not in found:
             found.append(commit)
         return found
+
+    def _line(self, fit: Fit, commit: Commit) -> list[str]:
+        """A commit and what it has come from, also where a trainer made it."""
+        found = [commit.id]
+        while True:
+            parents = fit.record.get_commit(found[-1]).parents
+            below = self._kept["bases"].get(found[-1]) or (parents[0] if parents else "")
+            if not below or below in found:
+                return found
+            found.append(below)
 
     def _judged(self, fit: Fit, candidate: Commit) -> tuple[Measured, Decision]:
         try:

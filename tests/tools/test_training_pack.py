@@ -163,6 +163,15 @@ def test_an_act_without_a_reason_is_refused_before_anything_is_done(lab: Lab) ->
         assert record.context("train", source="agent") == []
 
 
+def test_a_value_by_position_is_the_value_and_never_the_reason(lab: Lab) -> None:
+    forgotten, given = lab.run(
+        act('propose_parameter("known", "ab cd")'),
+        act('propose_parameter("known", "ab cd", why="both words are unknown")'),
+    )
+    assert "propose_parameter() misses 'why'" in forgotten and "value: Any = None, *, why: str" in forgotten
+    assert "+ab cd" in given and "budget left: calls" in given
+
+
 def test_values_of_every_kind_are_checked_and_a_fault_is_told(lab: Lab) -> None:
     good, high, text, same, name, frozen = lab.run(
         act('propose_parameter("size", value=5, why="w")'),
@@ -260,7 +269,8 @@ def test_the_shipped_optimizer_trains_what_stands_in_the_folder_it_is_called_fro
         runtime.hooks.clear()
         assert runtime.run("Improve it") == "done"
         assert (
-            "held-out" in runtime.system_prompt and "propose_parameter(name: str, why: str" in runtime.system_prompt
+            "held-out" in runtime.system_prompt
+            and "propose_parameter(name: str, value: Any = None, *, why: str" in runtime.system_prompt
         )
     bench = bench_of(f"{lab.folder / 'train.py'}:module")
     with bench.at_work() as fit:

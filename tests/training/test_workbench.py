@@ -17,6 +17,7 @@ from autopilot_runtime.training import (
     TrainingError,
 )
 from autopilot_runtime.training import benchview as view
+from autopilot_runtime.training.benchtools import change
 from autopilot_runtime.training.fault import BudgetSpent, ExperimentBusy
 from autopilot_runtime.training.workbench import Workbench
 from tests.training.systems import Vocabulary, loader
@@ -112,6 +113,52 @@ def test_a_candidate_of_a_state_that_stands_no_more_is_refused(tmp_path: Path) -
         again = bench.propose(fit, "known", to("gh"), why="anew")  # the same content, on what stands now
         assert again.id == other.id
         assert bench.submit(fit, again.id, "third").decision.verdict == "discard"
+
+
+def test_a_candidate_of_an_older_state_is_brought_up_to_date_by_a_merge(tmp_path: Path) -> None:
+    with bench_on(tmp_path, "z\nx\ny\n") as bench, bench.at_work() as fit:
+        late = bench.propose(fit, "known", to("z\nx\ngh\n"), why="late")
+        first = bench.propose(fit, "known", to("ab\nx\ny\n"), why="first")
+        assert bench.submit(fit, first.id, "first").decision.accepted
+        with pytest.raises(TrainingError, match=r'up to date: merge\(candidate, "accepted", why='):
+            bench.submit(fit, late.id, "it is another line")
+        both, merged = bench.merge(fit, late.id, "accepted", "both lines")
+        assert view.read(bench, fit, "known", None, both.id) == "ab\nx\ngh\n" and not merged.conflicts
+        assert bench.merge(fit, "accepted", late.id, "the other way round")[0].id == both.id
+        assert bench.submit(fit, both.id, "now it fits").decision.accepted
+
+
+def test_a_merge_that_would_give_nothing_new_or_nothing_to_submit_says_so(tmp_path: Path) -> None:
+    with bench_on(tmp_path, "z\nx\ny\n") as bench, bench.at_work() as fit:
+        old = bench.propose(fit, "known", to("z\nx\ngh\n"), why="old")
+        older = bench.propose(fit, "known", to("z\nx\nef\n"), why="older")
+        new = bench.propose(fit, "known", to("ab\nx\ny\n"), why="new")
+        with pytest.raises(TrainingError, match=r"holds all of .* already: there is nothing to merge"):
+            bench.merge(fit, new.id, "accepted", "to be sure")
+        bench.submit(fit, new.id, "go")
+        with pytest.raises(TrainingError, match=r"Neither was made from .* bring one up to date first"):
+            bench.merge(fit, old.id, older.id, "both are old")
+
+
+def test_a_branch_moves_with_what_is_proposed_on_it(tmp_path: Path) -> None:
+    with bench_on(tmp_path) as bench, bench.at_work() as fit:
+        start = bench.commit(fit, None)
+        bench.point(fit, "branch/idea", start, "try", event=EventType.SNAPSHOT, tag="branch/idea")
+        one = bench.propose(fit, "known", to("ab"), why="one", on="idea")
+        two = bench.propose(fit, "known", to("ab cd"), why="two", on="idea")
+        assert bench.commit(fit, "idea").id == two.id and two.parents == (one.id,)
+        bench.propose(fit, "known", to("gh"), why="aside", on=start.id)
+        assert bench.commit(fit, "idea").id == two.id
+
+
+def test_a_mistyped_candidate_is_answered_with_those_there_are(tmp_path: Path) -> None:
+    with bench_on(tmp_path) as bench, bench.at_work() as fit:
+        one = bench.propose(fit, "known", to("ab"), why="one")
+        wrong = ("0" if one.id[0] != "0" else "1") + one.id[1:12]
+        with pytest.raises(TrainingError, match=f"Did you mean the candidate '{one.id[:12]}'"):
+            bench.commit(fit, wrong)
+        with pytest.raises(TrainingError, match=f"Newest candidates: {one.id[:12]}"):
+            bench.commit(fit, "the best of mine")
 
 
 def test_when_somebody_else_moves_the_accepted_state_nothing_is_done_on_the_old_one(tmp_path: Path) -> None:
@@ -295,6 +342,18 @@ def test_the_live_files_only_ever_hold_what_was_accepted(tmp_path: Path) -> None
             bench.submit(fit, worse.id, "go")
     assert sorted(path.name for path in live.iterdir()) == ["a.txt", "b.txt"]
     assert (live / "a.txt").read_bytes() == b"cd\r\n"
+
+
+def test_a_file_that_is_none_of_the_parameter_is_told_by_its_names_not_by_where_they_lie(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    (live / "words.txt").write_text("ab")
+    with bench_on(tmp_path / "kept", module=Rules(live)) as bench, bench.at_work() as fit:
+        for wrong, right in (("live/words.md", "There is: words.txt."), ("../words.txt", "mean 'words.txt'?")):
+            with pytest.raises(ParameterRefused) as refused:
+                bench.propose(fit, "files", lambda p, at=wrong: change(p, "x", path=at, delete=False), why="w")
+            assert str(tmp_path) not in str(refused.value) and "/tmp" not in str(refused.value)
+            assert "'files'" in str(refused.value) and right in str(refused.value)
 
 
 def test_two_candidates_become_one_where_they_changed_different_parameters(tmp_path: Path) -> None:
