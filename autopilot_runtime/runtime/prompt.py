@@ -45,7 +45,8 @@ def build_prompt(
     granted = {spec.name for spec in specs}
     check = next((text for tool, text in _CHECKS if tool in granted), "go through your reasoning once more")
     role = f" {agent.role}" if agent.role else ""
-    base = cut(_template(), granted | ({"confined"} if shells else set()))
+    more = {"confined": bool(shells), "payloads": any(spec.payloads is not None for spec in specs)}
+    base = cut(_template(), granted | {word for word, holds in more.items() if holds})
     values = {"name": agent.name, "role": role, "tag": tag, "check": check, "shells": shells}
     for key, value in values.items():
         base = base.replace("{{" + key + "}}", value)

@@ -56,7 +56,15 @@ def shortage(tree: ast.Module, tools: Mapping[str, ToolSpec], bound: Iterable[st
     if needed <= have:
         return None
     shown = ", ".join(takers[:_LISTED]) + (", ..." if len(takers) > _LISTED else "")
-    return f"PayloadError: {shown} take {needed} payload blocks, but {have} follow the control block."
+    return (
+        f"PayloadError: {shown} {'take' if len(takers) > 1 else 'takes'} {counted(needed)}, but {have or 'none'} "
+        f"{'follows' if have < 2 else 'follow'} the control block. Put each content in a fence of its own after it."
+    )
+
+
+def counted(blocks: int) -> str:
+    """`1 payload block`, `3 payload blocks`."""
+    return f"{blocks} payload block{'' if blocks == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

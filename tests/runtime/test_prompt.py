@@ -146,6 +146,14 @@ def test_agents_without_hands_are_told_so():
     assert "You have no tools" in prompt("none")
 
 
+def test_payload_blocks_are_taught_to_whoever_has_a_tool_that_takes_one():
+    tool = ToolSpec("propose_parameter", "Propose.", params_of(Seed.read_file), one_payload)
+    alone = build_prompt(Persona(), [tool], tag=TAG)
+    assert "A payload block" in alone and "promise no changes" not in alone
+    assert "A payload block, for" not in prompt("write_file") and "# Writing files" in prompt("write_file")
+    assert "A payload block" not in prompt("read_file")
+
+
 def test_the_prompt_without_tools_stays_short():
     whole = prompt()
     assert len(whole[: whole.index("# Tools")]) / 3.6 < 1_800
