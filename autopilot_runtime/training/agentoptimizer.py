@@ -93,7 +93,7 @@ class AgentOptimizer(Optimizer):
             except ParameterRefused as error:
                 if not left:
                     raise
-                said = refused_task(task, str(error), left="The files are as you left them.")
+                said = refused_task(task, str(error), left=files.difference())
         raise AssertionError("the last try returns or raises")
 
     def _answer(self, task: str, files: ParameterFiles) -> str:

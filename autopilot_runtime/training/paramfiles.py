@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from autopilot_runtime.block.diff import unified_diff
 from autopilot_runtime.block.grammar import Fence, language_and_filename, read_fence
 from autopilot_runtime.training.fault import ParameterRefused
 from autopilot_runtime.training.parameter import JSONParameter, Parameter, ScalarParameter, TextParameter
@@ -129,6 +130,13 @@ class ParameterFiles:
         for form in self._forms:
             ending = "/" if isinstance(form, _ManyFiles) else ""
             yield form.parameter, form.name + ending, form.lay_out()
+
+    def difference(self) -> str:
+        """What lies there now against the parameters as they are, as a unified diff."""
+        before = {name: data for _, _, files in self for name, data in files.items()}
+        after = self._found()[0]
+        names = sorted(before.keys() | after.keys())
+        return "".join(unified_diff(before.get(name, b""), after.get(name, b""), name) for name in names)
 
     def take_blocks(self, text: str) -> list[str]:
         """Write the fenced blocks of an answer that name one of the files; gives their names."""

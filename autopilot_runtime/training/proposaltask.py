@@ -39,8 +39,12 @@ def proposal_task(
 
 
 def refused_task(task: str, faults: str, *, left: str) -> str:
-    """The same task after a change that was refused."""
-    return f"{task}\n\n# Your last change was refused\n\n{faults}\n\n{left} Put it right."
+    """The same task after a change that was refused. `left` is the change: who reads this may not have made it."""
+    parts = [task, f"# Your last change was refused\n\n{faults}"]
+    if left:
+        shown = fenced(shortened(left, CONTENT_CHARS), "diff")
+        parts.append(f"The files are as you left them. Against what is shown above:\n\n{shown}")
+    return "\n\n".join([*parts, "Put it right."])
 
 
 def feedback(laid: Laid) -> str:
@@ -59,7 +63,10 @@ def feedback(laid: Laid) -> str:
             continue
         room -= len(text)
         lines.setdefault(parameter.name, []).append(text)
-    shown = [f"On `{name or 'the parameter'}`:\n" + "\n".join(one) for name, one in lines.items()]
+    alike: dict[str, list[str]] = {}  # what was said of several parameters is shown once
+    for name, said in lines.items():
+        alike.setdefault("\n".join(said), []).append(f"`{name or 'the parameter'}`")
+    shown = [f"On {', '.join(names)}:\n{text}" for text, names in alike.items()]
     if left_out:
         shown.append(f"({left_out} less severe one{'s are' if left_out > 1 else ' is'} left out.)")
     return "\n\n".join(shown) or "There is none."

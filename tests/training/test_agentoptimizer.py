@@ -155,7 +155,17 @@ def test_a_refused_value_goes_back_once_with_its_fault() -> None:
     assert AgentOptimizer(agent, [number]).step() == 1
     assert number.data == 8.0
     assert "Your last change was refused" in agent.tasks[1] and "must lie in [1, 9]" in agent.tasks[1]
+    shown = "Against what is shown above:\n\n```diff\n--- a/n.txt\n+++ b/n.txt\n"
+    assert shown in agent.tasks[1] and "+12" in agent.tasks[1], "who mends it may be a run that did not make it"
     assert agent.tasks[1].startswith(agent.tasks[0])
+
+
+def test_what_was_said_of_several_parameters_alike_is_shown_once() -> None:
+    one, two = with_feedback(TextParameter("a", name="one")), with_feedback(TextParameter("b", name="two"))
+    other = with_feedback(TextParameter("c", name="other"), "too long")
+    agent = Editor(nothing)
+    AgentOptimizer(agent, [one, two, other]).step()
+    assert "On `one`, `two`:\n- too curt\n\nOn `other`:\n- too long" in agent.tasks[0]
 
 
 def test_a_change_that_stays_refused_changes_nothing_at_all(prompt: TextParameter) -> None:

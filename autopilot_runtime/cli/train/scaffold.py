@@ -62,7 +62,7 @@ class Classifier(AutoPilotModule):
 
 class Editor(RuleOptimizer):
     """Does what the first feedback asks for, and never again what was discarded. An agent could stand here:
-    AgentOptimizer(RuntimeAgent("optimizer"), self.parameters())."""
+    AgentOptimizer(RuntimeAgent("proposer"), self.parameters())."""
 
     def propose(self, rules, gradient):
         for advice in (part.text for part in parts_of(gradient)):
