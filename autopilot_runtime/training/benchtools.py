@@ -20,6 +20,7 @@ from autopilot_runtime.training.showing import shortened
 from autopilot_runtime.training.workbench import Workbench
 
 MAX_SHOWN_CHARS = 24_000
+_ONE_LINE = 200
 
 
 @contextmanager
@@ -56,7 +57,10 @@ def told(ctx: ToolContext, fit: Fit, value: Mapping[str, Any], shown: str = "", 
 
 
 def indented(text: str) -> str:
-    """A text of several lines so that one sees where it ends."""
+    """A text of several lines so that one sees where it ends; a small JSON document in one line."""
+    if text[:1] in ("{", "["):
+        line = " ".join(one.strip() for one in text.splitlines())  # there is no line end within a value of it
+        text = line if len(line) <= _ONE_LINE else text
     return text.replace("\n", "\n    ")
 
 

@@ -64,6 +64,8 @@ def read(bench: Workbench, fit: Fit, name: str, path: str | None, commit: str | 
     one = bench.parameter(fit, name)
     with bench.state(fit, bench.commit(fit, commit)):
         files = files_of(one)
+        if path is None and files and len(files) == 1:
+            path = next(iter(files))  # as it is written, too: one file needs no name
         if path is None:
             return one.render() if files is not None or isinstance(one.data, str) else one.data
         if files is None:

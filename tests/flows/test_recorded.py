@@ -14,6 +14,8 @@ from autopilot_runtime import EventType, Runtime, ScriptedProvider
 from autopilot_runtime.block.parser import parse_reply
 from autopilot_runtime.confine.choice import best
 from autopilot_runtime.core.message import Message
+from autopilot_runtime.training import Record
+from autopilot_runtime.training.benchproject import bench_of
 
 RECORDED = Path(__file__).with_name("recorded")
 AGENT = """
@@ -40,8 +42,8 @@ class Story:
         """What the model said, in order."""
         return (self.source / "replies.txt").read_text().split("\n--- reply ---\n")
 
-    def live(self) -> Runtime:
-        """Run it to its end; every reply must have been used and none may have failed."""
+    def live(self, *mistakes: str) -> Runtime:
+        """Run it to its end; every reply must have been used and none may have failed but with these `mistakes`."""
         replies = self.replies
         model = ScriptedProvider(replies)
         with Runtime(self.agent, provider=model) as runtime:
@@ -50,7 +52,8 @@ class Story:
             for kind in (EventType.RUNTIME_ERROR, EventType.SECURITY_ERROR):
                 runtime.hooks.register(kind, lambda error, **_: wrong.append(error))
             summary = runtime.run((self.source / "task.txt").read_text())
-            assert not wrong
+            assert len(wrong) == len(mistakes), wrong
+            assert all(said in error for said, error in zip(mistakes, wrong, strict=True)), wrong
             assert summary and len(model.calls) == len(replies)
             return runtime
 
@@ -199,3 +202,20 @@ def test_owners_are_asked_for_over_five_processes(tmp_path: Path) -> None:
     assert owners == {"alpha": "owner: team red", "beta": "owner: r&d", "gamma": "owner: ops/eu"}
     head = subprocess.run(["git", "branch", "--show-current"], cwd=story.ws, capture_output=True, check=True)
     assert head.stdout.strip() == b"owners"
+
+
+def test_a_spam_filter_is_trained_by_hand_and_two_mistakes_lead_back(tmp_path: Path) -> None:
+    tools = "  tools: [{name: training, config: {project: './ws/trainer.py:module'}}]\n"
+    story = Story("train_a_spam_filter", tmp_path, tools)
+    project = f"{tmp_path / 'ws' / 'trainer.py'}:module"
+    story.live("Items of the val data cannot be read", "submit() misses 'why'")
+    bench_of(project).close()
+    assert (story.ws / "rules" / "words.txt").read_text() == "cheap\nmoney\nprize\nwin\n"
+    with Record.open(story.ws / ".autopilot" / "record.db") as record:
+        rows = record.epochs("trainer")
+        journal = [one.decision for one in record.context("trainer", source="agent")]
+    assert [row.verdict for row in rows] == ["seed", "accept", "discard", "accept"]
+    assert [round(row.metrics["accuracy"], 3) for row in rows] == [0.333, 0.5, 0.333, 0.833]
+    # The block that was refused for its last call has noted and proposed nothing: what it held was done once.
+    assert journal.count("note") == journal.count("block function words") == 1 and journal[-1] == "stop"
+    assert journal.count("propose") == journal.count("submit") == 3

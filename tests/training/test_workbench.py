@@ -367,6 +367,7 @@ def test_two_candidates_become_one_where_they_changed_different_parameters(tmp_p
         assert not merged.conflicts
         assert view.read(bench, fit, "known", None, both.id) == "text"
         assert view.read(bench, fit, "files", "a.txt", both.id) == "ab"
+        assert view.read(bench, fit, "files", None, both.id) == "ab", "what is read is what one would write"
         assert set(both.parents) == {one.id, other.id}
         assert bench.submit(fit, both.id, "go").decision.accepted
 
