@@ -64,9 +64,8 @@ def _blocks(args: Mapping[str, Any]) -> int:
 def propose_parameter(
     ctx: ToolContext,
     name: str,
-    value: Any = None,
-    *,
     why: str,
+    value: Any = None,
     path: str | None = None,
     on: str | None = None,
     delete: bool = False,
@@ -80,6 +79,11 @@ def propose_parameter(
     Returns a dict: candidate (give it to evaluate and submit), diff, budget_left.
     """
     content = value if not _blocks({"value": value, "delete": delete}) else ctx.payload()
+    if isinstance(content, str) and why.strip() and why.strip() == content.strip():
+        raise ToolError(
+            "Here `why` is the new value itself: the second argument is the reason. "
+            "Write propose_parameter(name, why='...') and the value as a payload block, or value=..."
+        )
     with at_bench(ctx) as (bench, fit):
         if strategy in bench.blocked:
             raise ToolError(f"The strategy {strategy!r} is blocked: {bench.blocked[strategy]}. Nothing was proposed.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from autopilot_runtime import ToolContext, ToolError, ToolResult, tool
 from autopilot_runtime.training import benchview
@@ -93,10 +94,14 @@ def budget(ctx: ToolContext) -> ToolResult:
         return told(ctx, fit, benchview.budget(fit))
 
 
-@tool(label="Evaluating {candidate} on {split}")
+def _evaluating(args: Mapping[str, Any]) -> str:
+    return f"Evaluating {args.get('candidate') or 'the accepted state'} on {args.get('split')}"
+
+
+@tool(label=_evaluating)
 def evaluate(
     ctx: ToolContext,
-    candidate: str = "accepted",
+    candidate: str | None = None,
     split: Split = "train",
     n: int | None = None,
     timeout: float = 3_600.0,

@@ -51,6 +51,14 @@ def test_the_bare_decorator_leaves_the_function_a_function() -> None:
     assert tool_of(add).spec.doc == "Add two numbers."
 
 
+def test_what_goes_by_name_only_is_shown_as_python_writes_it() -> None:
+    @tool
+    def send(text: str, *, to: str, copy: bool = False) -> None:
+        """Send a text."""
+
+    assert tool_of(send).spec.signature == "send(text: str, *, to: str, copy: bool = False)"
+
+
 def test_a_context_is_filled_in_and_hidden(tmp_path: Path) -> None:
     @tool
     def where(ctx: ToolContext, name: str, *more: str, deep: bool = False, **rest: int) -> Any:

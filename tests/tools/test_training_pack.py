@@ -163,13 +163,19 @@ def test_an_act_without_a_reason_is_refused_before_anything_is_done(lab: Lab) ->
         assert record.context("train", source="agent") == []
 
 
-def test_a_value_by_position_is_the_value_and_never_the_reason(lab: Lab) -> None:
-    forgotten, given = lab.run(
+def test_a_value_in_the_place_of_the_reason_leads_back_to_where_each_belongs(lab: Lab) -> None:
+    alone, twice, both, good = lab.run(
         act('propose_parameter("known", "ab cd")'),
-        act('propose_parameter("known", "ab cd", why="both words are unknown")'),
+        act('propose_parameter("known", "ab cd", why="both are unknown")'),
+        act('propose_parameter("known", "ab cd")', "ab cd"),
+        act('propose_parameter("known", why="both are unknown")\nevaluate()', "ab cd"),
     )
-    assert "propose_parameter() misses 'why'" in forgotten and "value: Any = None, *, why: str" in forgotten
-    assert "+ab cd" in given and "budget left: calls" in given
+    assert "takes 1 payload block, but none follows the control block. Put each content in a fence" in alone
+    assert "got 'why' twice. Signature: propose_parameter(name: str, why: str, value: Any = None" in twice
+    assert "the second argument is the reason" in both
+    assert "+ab cd" in good and "budget left: calls" in good
+    labels = [event.data.get("label") for event in lab.events if event.type is EventType.TOOL_CALL]
+    assert "Evaluating the accepted state on train" in labels
 
 
 def test_values_of_every_kind_are_checked_and_a_fault_is_told(lab: Lab) -> None:
@@ -269,8 +275,7 @@ def test_the_shipped_optimizer_trains_what_stands_in_the_folder_it_is_called_fro
         runtime.hooks.clear()
         assert runtime.run("Improve it") == "done"
         assert (
-            "held-out" in runtime.system_prompt
-            and "propose_parameter(name: str, value: Any = None, *, why: str" in runtime.system_prompt
+            "held-out" in runtime.system_prompt and "propose_parameter(name: str, why: str" in runtime.system_prompt
         )
     bench = bench_of(f"{lab.folder / 'train.py'}:module")
     with bench.at_work() as fit:
