@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,13 +64,25 @@ def generate(
         if path.exists():
             raise SetupError(f"There is a file {path} already: name another one with --out.")
         models: ListDataset[Any] = ListDataset.from_jsonl(examples) if examples is not None else ListDataset()
-        made = _method(generator, "generate")(count, examples=models)
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            made = _method(generator, "generate")(count, examples=models)
+        except BaseException:
+            _save_part(generator, path.with_suffix(".part.jsonl"))
+            raise
         ListDataset(made).to_jsonl(path)
         some = [f"  {' '.join(shortened(shown_item(one), 200).split())}" for one in made[:3]]
         register = f"autopilot dataset register NAME {path} --context '...'"
         say({"file": str(path), "items": len(made)}, [f"{len(made)} items in {path}:", *some, f"Next: {register}"],
             as_json=as_json)  # fmt: skip
+
+
+def _save_part(generator: Any, path: Path) -> None:
+    """What was made until then was paid for."""
+    items = getattr(generator, "items", None)
+    if items:
+        ListDataset(items).to_jsonl(path)
+        print(f"note: the {len(items)} items that were made are in {path}", file=sys.stderr)
 
 
 def _method(wired: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from autopilot_runtime.cli.train.recipe import Recipe
 from autopilot_runtime.core.errors import SetupError, StoreConflict
 from autopilot_runtime.training.decide import as_decision
 from autopilot_runtime.training.environment import IsolatedEnvironment
+from autopilot_runtime.training.experiment import Experiment
 from autopilot_runtime.training.fault import ParameterRefused, TrainingError, meant
 from autopilot_runtime.training.gate import Case, Decision
 from autopilot_runtime.training.measure import directions
@@ -20,6 +21,7 @@ from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.ranking import standing_metrics
 from autopilot_runtime.training.record import Commit, Record
 from autopilot_runtime.training.standing import evaluate
+from autopilot_runtime.training.workbench import Submitted, Workbench
 
 _STATE = "proposals"
 Proposal = dict[str, Any]  # as it is kept: number, parameter, commit, base, why, at, status, and what was found of it
@@ -113,6 +115,19 @@ class Proposals:
         except Exception as error:
             return Decision("discard", f"it could not be measured: {type(error).__name__}: {error}"), {}, before
         return judged(recipe, metrics, before), metrics, before
+
+    def submit(self, recipe: Recipe, number: int, *, why: str) -> Submitted:
+        """Let it be measured and judged as an epoch; accepted, it is the state that stands."""
+        proposal = self.one(number)
+        self._expect(proposal["base"])
+        trainer = recipe.trainer(experiment=Experiment(self.slug, record=self.record))
+        data = {"datamodule": recipe.datamodule, "trainer": trainer}
+        with Workbench(recipe.module, recipe.train, recipe.val, **data) as bench, bench.at_work() as fit:
+            candidate, base = bench.commit(fit, proposal["commit"]), bench.commit(fit, proposal["base"])
+            bench.found(fit, candidate, base, changed=[proposal["parameter"]], why=proposal["why"])
+            done = bench.submit(fit, candidate.id, why)
+        self.put(number, status=done.decision.verdict, reason=done.decision.reason)
+        return done
 
     def _measured(self, recipe: Recipe, commit: str) -> dict[str, float]:
         held_out = recipe.val if recipe.val is not None or recipe.datamodule is not None else recipe.train

@@ -115,7 +115,30 @@ def _verified(number: int, decision: Decision, metrics: Any, before: Any) -> lis
 
 def _open(proposal: Proposal) -> None:
     if proposal["status"] != "open":
-        raise SetupError(f"Proposal {proposal['number']} was taken back: {proposal.get('reason', '')}")
+        how = "taken back" if proposal["status"] == "reverted" else "submitted"
+        raise SetupError(f"Proposal {proposal['number']} was {how}: {proposal.get('reason', '')}")
+
+
+@app.command()
+def submit(
+    number: Number,
+    experiment: given.Experiment = None,
+    context: given.Context = None,
+    project: given.Project = None,
+    workspace: given.Workspace = None,
+    as_json: given.AsJson = False,
+    expose: given.Expose = False,
+) -> None:
+    """Let it be an epoch of the experiment: accepted, it stands from then on, in the project's files, too."""
+    with acting(context, expose=expose) as act, _at_work(act, experiment, project, workspace) as (here, proposals):
+        _open(proposals.one(number))
+        done = proposals.submit(here.recipe(), number, why=act.context)
+        decision = done.decision
+        value = {"number": number, "epoch": done.epoch, "commit": done.commit, "verdict": decision.verdict,
+                 "reason": decision.reason, "metrics": dict(done.metrics)}  # fmt: skip
+        say(value, f"Proposal {number} is epoch {done.epoch}: {decision.verdict}: {decision.reason}", as_json=as_json)
+        if not decision.accepted:
+            raise typer.Exit(ExitCode.REJECTED)
 
 
 @app.command()

@@ -105,19 +105,12 @@ WIRED = """
 from autopilot_runtime import AutoPilotCLI
 from autopilot_runtime.training import GeneratorAgent, JudgeAgent
 
-class Told:
-    def __init__(self, text):
-        self.text = text
-    async def run(self, task):
-        from autopilot_runtime.core.protocols import RunResult
-        return RunResult("completed", text=self.text)
-
 class ProjectCLI(AutoPilotCLI, project="myproj"):
     def __init__(self):
         super().__init__()
         items = '[{"text": "free money", "spam": true}, {"text": "lunch", "spam": false}]'
-        self.generator = GeneratorAgent(Told(items), "messages, spam or not")
-        self.judge = JudgeAgent(Told('{"reasons": ["it is short"], "score": 0.4, "passed": false}'))
+        self.generator = GeneratorAgent(lambda task: items, "messages, spam or not")
+        self.judge = JudgeAgent(lambda task: '{"reasons": ["it is short"], "score": 0.4, "passed": false}')
 
 ProjectCLI()()
 """
@@ -139,6 +132,9 @@ def test_the_agents_a_project_has_wired_make_data_and_judge(trained: Command) ->
     assert "2 items" in mine("ai", "generate", "2", "--context", "more data")
     made = (trained.folder / DATA / "generated.jsonl").read_text()
     assert [json.loads(line)["metadata"]["text"] for line in made.splitlines()] == ["free money", "lunch"]
+    short = mine("ai", "generate", "3", "--out", "three.jsonl", "--context", "too many", code=1)
+    assert "made 2 of 3 items" in short
+    assert len((trained.folder / "three.part.jsonl").read_text().splitlines()) == 2
     assert "There is a file" in mine("ai", "generate", "2", "--context", "again", code=2)
     [verdict] = json.loads(mine("ai", "judge", "results.jsonl", "--context", "how good", "--json"))
     assert (verdict["item"], verdict["success"], verdict["metrics"]["score"]) == ("a", False, 0.4)

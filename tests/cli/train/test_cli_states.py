@@ -64,6 +64,23 @@ def test_a_proposal_is_measured_on_copies_and_changes_nothing_that_is_accepted(t
     )
 
 
+def test_a_proposal_that_is_submitted_is_an_epoch_and_training_goes_on_from_it(trained: Command) -> None:
+    words = trained.folder / WORDS
+    before = words.read_bytes()
+    trained("propose", "create", "rules", "--value", "hello", "--context", "worse")
+    trained("propose", "create", "rules", "--value", "cheap free win money", "--context", "money is spam")
+    assert "discard" in trained("propose", "submit", "1", "--context", "is it so?", code=3).out
+    assert words.read_bytes() == before
+    done = trained("propose", "submit", "2", "--context", "it was measured", "--json").json
+    assert (done["epoch"], done["verdict"]) == (6, "accept")
+    assert words.read_text() == "cheap free win money"
+    assert trained("status", "--json").json["refs"]["last_accepted"] == done["commit"]
+    assert [one["status"] for one in trained("propose", "list", "--json").json] == ["discard", "accept"]
+    assert "was submitted" in trained("propose", "submit", "2", "--context", "again", code=2).err
+    rows = trained("optimize", "train", "--context", "go on", "--json").json["rows"]
+    assert rows[-1]["epoch"] == 7
+
+
 def test_a_proposal_on_a_state_that_is_accepted_no_more_is_refused(trained: Command) -> None:
     stood = trained("status", "--json").json["refs"]["last_accepted"]
     trained("propose", "create", "rules", "--value", "cheap", "--base", stood, "--context", "in time")
