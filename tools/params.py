@@ -127,11 +127,15 @@ def branch(ctx: ToolContext, name: str, why: str, commit: str | None = None) -> 
 @tool(label="Merging {a} and {b}: {why}")
 def merge(ctx: ToolContext, a: str, b: str, why: str) -> ToolResult:
     """Make a candidate of two: what each has changed since the state both came from, by parameter, then
-    line by line. Lines that both changed are not guessed: the error names them.
+    line by line. Where both changed the same, the lines of both stay, and `conflicts` names the place.
 
-    Returns a dict: candidate, diff (against the accepted state), budget_left.
+    Returns a dict: candidate, conflicts, diff (against the accepted state), budget_left.
     """
     with at_bench(ctx) as (bench, fit):
-        made = bench.merge(fit, a, b, why)
+        made, merged = bench.merge(fit, a, b, why)
         text = benchview.difference(bench, fit, None, made.id)
-        return told(ctx, fit, {"candidate": made.id[:12], "diff": text}, f"candidate {made.id[:12]}\n{text}")
+        value = {"candidate": made.id[:12], "conflicts": list(merged.conflicts), "diff": text}
+        places = "".join(f"\nboth changed {place}" for place in merged.conflicts)
+        return told(
+            ctx, fit, value, f"candidate {made.id[:12]}{places}\n{text}", note=f"candidate {made.id[:12]}{places}"
+        )

@@ -67,9 +67,7 @@ class Parameter:
     def snapshot(self) -> bytes:
         """The whole state."""
         try:
-            return json.dumps(self.data, separators=(",", ":"), allow_nan=True).encode(
-                "utf-8", "surrogatepass"
-            )
+            return json.dumps(self.data, separators=(",", ":"), allow_nan=True).encode("utf-8", "surrogatepass")
         except (TypeError, ValueError) as error:
             raise ParameterRefused(
                 f"parameter {self.name or type(self).__name__!r} holds {type(self.data).__name__}, which JSON cannot "

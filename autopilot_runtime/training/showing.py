@@ -43,15 +43,18 @@ def _says(field: dataclasses.Field[Any], value: Any) -> bool:
     return field.name not in _HIDDEN and held not in ("", None, {}, []) and held != field.default
 
 
+def _fields(value: Any) -> Any:
+    """What it says, by field; of an item that says nothing but metadata, these."""
+    said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _says(f, value)}
+    fields = {key: _plain(one) for key, one in said.items()}
+    return fields["metadata"] if fields.keys() == {"metadata"} else fields
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Batch):
+    if isinstance(value, (Batch, list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, Datum) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _says(f, value)}
-        fields = {key: _plain(one) for key, one in said.items()}
-        return fields["metadata"] if fields.keys() == {"metadata"} else fields
+        return _fields(value)
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
     return value

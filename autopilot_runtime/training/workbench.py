@@ -19,6 +19,7 @@ from autopilot_runtime.training.fault import BudgetSpent, ParameterRefused, Trai
 from autopilot_runtime.training.fit import Fit, Measured
 from autopilot_runtime.training.gate import Decision
 from autopilot_runtime.training.measure import Measure
+from autopilot_runtime.training.merge import ComponentMerger, Merged
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.phase import better_on_minibatch, validate
 from autopilot_runtime.training.policy import QualityFirstPolicy
@@ -196,29 +197,27 @@ class Workbench:
         self.found(fit, candidate, base, changed=[name], why=why)
         return candidate
 
-    def merge(self, fit: Fit, a: str, b: str, why: str) -> Commit:
-        """A candidate with what both have changed since the accepted state, parameter by parameter."""
+    def merge(self, fit: Fit, a: str, b: str, why: str) -> tuple[Commit, Merged]:
+        """A candidate with what both have changed since the accepted state, and where they disagreed."""
         self.acting(fit, why)
         base, one, other = self.commit(fit, None), self.commit(fit, a), self.commit(fit, b)
         for side in (one, other):
             self._fresh(fit, side)
-        mine = {name for name, digest in one.parameters.items() if digest != base.parameters[name]}
-        theirs = {name for name, digest in other.parameters.items() if digest != base.parameters[name]}
-        clash = sorted(name for name in mine & theirs if one.parameters[name] != other.parameters[name])
-        if clash:
-            raise TrainingError(
-                f"{one.id[:12]} and {other.id[:12]} have both changed {', '.join(clash)}. Nothing was merged: "
-                f"propose on={one.id[:12]!r} what the other one changed there."
-            )
         fit.budget.require(proposals=1)
+        merger = fit.trainer.merger or ComponentMerger()
+        made: Merged = merger.merge(
+            base.parameters, one.parameters, other.parameters, parameters=fit.parameters, store=fit.record.store
+        )
         with self.state(fit, one):
-            for name in theirs:
-                self.parameter(fit, name).bring(fit.record.store, bytes.fromhex(other.parameters[name]))
+            for name, digest in made.states.items():
+                if digest != one.parameters[name]:
+                    self.parameter(fit, name).bring(fit.record.store, bytes.fromhex(digest))
             candidate = fit.keep([one.id, other.id], why=why, source="agent")
         fit.budget.add(proposals=1)
         fit.emit(EventType.MERGED, candidate, of=[one.id, other.id], why=why, source="agent")
-        self.found(fit, candidate, base, changed=sorted(mine | theirs), why=why)
-        return candidate
+        changed = sorted(name for name, digest in candidate.parameters.items() if digest != base.parameters[name])
+        self.found(fit, candidate, base, changed=changed, why=why)
+        return candidate, made
 
     def found(self, fit: Fit, candidate: Commit, base: Commit, *, changed: list[str], why: str) -> None:
         """Remember what a candidate was made from, and tell of it."""

@@ -304,8 +304,21 @@ def test_two_candidates_become_one_where_they_changed_different_parameters(tmp_p
     with bench_on(tmp_path / "kept", module=Rules(live)) as bench, bench.at_work() as fit:
         one = bench.propose(fit, "known", to("text"), why="one")
         other = bench.propose(fit, "files", lambda p: p.write("a.txt", b"ab"), why="other")
-        both = bench.merge(fit, one.id, other.id, "both help")
+        both, merged = bench.merge(fit, one.id, other.id, "both help")
+        assert not merged.conflicts
         assert view.read(bench, fit, "known", None, both.id) == "text"
         assert view.read(bench, fit, "files", "a.txt", both.id) == "ab"
         assert set(both.parents) == {one.id, other.id}
         assert bench.submit(fit, both.id, "go").decision.accepted
+
+
+def test_two_candidates_that_changed_one_text_are_merged_by_line_and_no_line_is_lost(tmp_path: Path) -> None:
+    with bench_on(tmp_path, "a\nb\nc\n") as bench, bench.at_work() as fit:
+        top = bench.propose(fit, "known", to("A\nb\nc\n"), why="top")
+        end = bench.propose(fit, "known", to("a\nb\nC\n"), why="end")
+        both, merged = bench.merge(fit, top.id, end.id, "both")
+        assert view.read(bench, fit, "known", None, both.id) == "A\nb\nC\n" and not merged.conflicts
+        clash = bench.propose(fit, "known", to("X\nb\nc\n"), why="top, too")
+        both, merged = bench.merge(fit, top.id, clash.id, "both")
+        assert view.read(bench, fit, "known", None, both.id) == "A\nX\nb\nc\n"
+        assert merged.conflicts == ("known: A",)
