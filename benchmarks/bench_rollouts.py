@@ -31,13 +31,19 @@ GOAL, LIMIT, SEEDS = 0.90, 3_000, range(11)
 Runner = Callable[..., int | None]
 
 PLAIN: list[dict[str, Any]] = [
-    {"candidate_selection_strategy": "current_best", "reflection_minibatch_size": 1},
-    {"candidate_selection_strategy": "current_best", "reflection_minibatch_size": 3},
     {"candidate_selection_strategy": "pareto", "reflection_minibatch_size": 1},
+    {"candidate_selection_strategy": "current_best", "reflection_minibatch_size": 1},
+    {"candidate_selection_strategy": "current_best", "reflection_minibatch_size": 1, "same_parent": 3},
 ]
 DECEPTIVE: list[dict[str, Any]] = [
     {"candidate_selection_strategy": "top_k_pareto", "reflection_minibatch_size": 1, "module_selector": "all"},
     {"candidate_selection_strategy": "pareto", "reflection_minibatch_size": 1, "module_selector": "all"},
+    {
+        "candidate_selection_strategy": "pareto",
+        "reflection_minibatch_size": 1,
+        "module_selector": "all",
+        "same_parent": 3,
+    },
 ]
 
 

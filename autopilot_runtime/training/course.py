@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,11 @@ def begin_fit(fit: Fit) -> None:
         go_on(fit, state, changed=trainer.resume_changed)
         _heal(fit)
     fit.call("on_fit_start")
-    calls = _count(fit.train) + _count(fit.held_out)
     fit.emit(
         EventType.FIT_START,
         run=fit.scope.run_id,
         max_epochs=fit.max_epochs,
-        forecast=fit.budget.forecast(calls_per_proposal=calls),
+        forecast=fit.budget.forecast(calls_per_proposal=calls_of(fit)),
     )
     if state is None or trainer.resume_changed:
         keep_data(fit)
@@ -209,8 +208,14 @@ def _finish(fit: Fit, status: str) -> None:
     fit.tracking.finish(ended)
 
 
-def _count(loader: Iterable[Any] | None) -> int:
+def calls_of(fit: Fit) -> int:
+    """How many evaluations one proposal takes."""
+    return _calls(fit.train) + _calls(fit.held_out)
+
+
+def _calls(loader: Any) -> int:
+    """How many evaluations going through a loader once takes; 0 when nobody can tell beforehand."""
     try:
-        return len(loader)  # type: ignore[arg-type]
+        return 0 if loader is None else len(getattr(loader, "dataset", loader))
     except TypeError:
         return 0

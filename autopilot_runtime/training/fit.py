@@ -82,6 +82,7 @@ class Fit:
     began: str = ""  # the state that was chosen for this epoch to start from
     merging: tuple[str, ...] = ()  # the two that this epoch puts together
     resumed: bool = False
+    warned: set[str] = field(default_factory=set)  # limits that are nearly spent, and told
     data: dict[str, DatasetFingerprint] = field(default_factory=dict)
     fingerprint: dict[str, str] = field(default_factory=dict)
     stop: str = ""  # why there is to be no further epoch

@@ -57,6 +57,8 @@ class ProgressBar(Callback):
             # However a fit ends, Ctrl-C included: the terminal gets its cursor back.
             trainer.stream.listen(self._hear)
             self._heard = trainer.stream
+        if trainer.budget.limits:
+            self._say(f"budget: {trainer.forecast()}", "bold")
 
     def on_sanity_check_end(self, trainer: Trainer, module: Any) -> None:
         self._accepted = dict(trainer.callback_metrics)

@@ -60,6 +60,7 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
     row = _row(fit, candidate, measured, decision, train)
     fit.history.append(row)
     _ask_stoppers(fit)
+    _warn_of_budget(fit)
     fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
     _write(fit, row, candidate, decision)
     fit.tell_loggers(row)
@@ -152,6 +153,14 @@ def _row(fit: Fit, candidate: Commit, measured: Measured, decision: Decision, tr
             "chosen": fit.began,
         },
     )
+
+
+def _warn_of_budget(fit: Fit) -> None:
+    """Tell once of each limit that four fifths of it are spent."""
+    for kind, spent, limit in fit.budget.warnings():
+        if kind not in fit.warned:
+            fit.warned.add(kind)
+            fit.emit(EventType.BUDGET_WARNING, what=kind, spent=spent, limit=limit)
 
 
 def _ask_stoppers(fit: Fit) -> None:

@@ -97,7 +97,7 @@ def _lines(data: bytes) -> bytes:
         return data
     try:
         value = json.loads(data)
-        compact = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        compact = json.dumps(value, separators=(",", ":")).encode()
     except (ValueError, RecursionError):
         return data
-    return json.dumps(value, sort_keys=True, indent=2).encode() + b"\n" if compact == data else data
+    return json.dumps(value, indent=2).encode() + b"\n" if compact == data else data

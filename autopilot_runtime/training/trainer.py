@@ -12,7 +12,7 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.stream import Scope, Stream
 from autopilot_runtime.training.budget import Budget
-from autopilot_runtime.training.course import closing
+from autopilot_runtime.training.course import calls_of, closing
 from autopilot_runtime.training.executor import Executor
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
@@ -178,6 +178,10 @@ class Trainer:
         """Wait until every handler has seen everything."""
         if self._hooks is not None:
             bridge().call(self._hooks.drain())
+
+    def forecast(self) -> str:
+        """In words, how many proposals the budget has room for."""
+        return self.budget.forecast(calls_per_proposal=calls_of(self._running("forecast")))
 
     @property
     def current_epoch(self) -> int:

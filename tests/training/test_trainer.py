@@ -382,3 +382,15 @@ def test_a_hook_takes_as_many_arguments_as_it_wants(tmp_path: Path) -> None:
 
     Trainer(Short(), policy=UP).fit(Vocabulary(), loader(batch_size=4), loader(), max_epochs=1)
     assert seen == [0.0, (4, 4, 0), 0.25]
+
+
+def test_the_forecast_says_how_many_proposals_fit_and_a_nearly_spent_budget_is_told_once() -> None:
+    trainer = Trainer(policy=UP, budget={"calls": 4 + 8 * 5})
+    told: list[Any] = []
+    trainer.stream.listen(told.append)
+    trainer.fit(Vocabulary(), loader(batch_size=4), loader(), max_epochs=9)
+    start = next(event for event in told if event.type is EventType.FIT_START)
+    assert start.forecast == "about 5 proposals fit"
+    warnings = [event.data["what"] for event in told if event.type is EventType.BUDGET_WARNING]
+    assert warnings == ["calls"]
+    assert sum(event.type is EventType.BUDGET_EXCEEDED for event in told) == 1

@@ -10,6 +10,7 @@ import typer
 
 from autopilot_runtime.cli.exitcode import ExitCode
 from autopilot_runtime.cli.train import given
+from autopilot_runtime.cli.train.look import state
 from autopilot_runtime.cli.train.mutate import acting
 from autopilot_runtime.cli.train.own import own
 from autopilot_runtime.cli.train.place import Project, Workspace
@@ -157,7 +158,7 @@ def _of_record(
     slug = here.slug(experiment)
     with here.record() as record:
         record.experiment(slug)
-        found = [one for one in traces(record, record.get_commit(at, slug).id, split) if not one.error]
+        found = [one for one in traces(record, state(record, slug, at).id, split) if not one.error]
     if not found:
         raise SetupError(f"Nothing is on record of {at} on {split!r}. Give a file of results instead.")
     outputs = [one.output or {"success": one.ok, "feedback": one.feedback, **one.metrics} for one in found]

@@ -14,6 +14,7 @@ from autopilot_runtime.cli.train.place import Workspace
 from autopilot_runtime.cli.train.registry import Registry
 from autopilot_runtime.cli.train.say import say, table, when
 from autopilot_runtime.core.errors import AutopilotError, SetupError
+from autopilot_runtime.training.dataset import ListDataset
 from autopilot_runtime.training.showing import shortened, shown_item
 from autopilot_runtime.training.split import IncrementalSplitter, SplitAssignment, StratifiedSplitter
 
@@ -117,24 +118,37 @@ def split(
         here = Workspace.found(workspace).project(project)
         act.about(here)
         registry = Registry(here)
-        items, path = registry.items(name), _kept(registry, name)
-        before = SplitAssignment.load(path) if path.exists() else None
-        ratios = dict(map(_ratio, ratio)) if ratio else dict(before.ratios) if before else {"train": 0.8, "val": 0.2}
-        seed = before.seed if before else seed
-        splitter = StratifiedSplitter(ratios, by, seed) if by else IncrementalSplitter(ratios, seed)
-        made = splitter.split(items, before)
-        parts = made.datasets(items)
-        written = {one: registry.folder / f"{name}.{one}.jsonl" for one in parts}
-        if before is None and (there := [file for file in written.values() if file.exists()]):
-            raise SetupError(f"There is a file {there[0]} already, which is no split of ours. Nothing was written.")
-        made.save(path)
-        for one, part in parts.items():
-            part.to_jsonl(written[one])
+        parts = _split(registry, name, dict(map(_ratio, ratio or ())), by=by, seed=seed)
         counts = {one: len(part) for one, part in parts.items()}
         registry.note(name, splits=counts)
-        files = {one: f"datasets/{file.name}" for one, file in written.items()}
+        files = {one: f"datasets/{_part(registry, name, one).name}" for one in parts}
         lines = [f"{one}: {count} items in {files[one]}" for one, count in counts.items()]
         say({"name": name, "splits": counts, "files": files}, lines, as_json=as_json)
+
+
+def _part(registry: Registry, name: str, split: str) -> Path:
+    return registry.folder / f"{name}.{split}.jsonl"
+
+
+def _split(
+    registry: Registry, name: str, ratios: dict[str, float], *, by: str | None, seed: int
+) -> dict[str, ListDataset[Any]]:
+    """The items of each split, written; what an earlier split has decided stays."""
+    items, path = registry.items(name), _kept(registry, name)
+    before = SplitAssignment.load(path) if path.exists() else None
+    if before is not None:
+        ratios, seed = ratios or dict(before.ratios), before.seed
+    ratios = ratios or {"train": 0.8, "val": 0.2}
+    splitter = StratifiedSplitter(ratios, by, seed) if by else IncrementalSplitter(ratios, seed)
+    made = splitter.split(items, before)
+    parts = made.datasets(items)
+    there = [file for one in parts if (file := _part(registry, name, one)).exists()]
+    if before is None and there:
+        raise SetupError(f"There is a file {there[0]} already, which is no split of ours. Nothing was written.")
+    made.save(path)
+    for one, part in parts.items():
+        part.to_jsonl(_part(registry, name, one))
+    return parts
 
 
 def _ratio(text: str) -> tuple[str, float]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from autopilot_runtime.cli.train import given
-from autopilot_runtime.cli.train.look import looking
+from autopilot_runtime.cli.train.look import looking, state
 from autopilot_runtime.cli.train.say import say, table
 from autopilot_runtime.cli.train.traces import traces
 from autopilot_runtime.core.event import EventType
@@ -133,7 +133,7 @@ def failures(
 ) -> None:
     """What failed in a state, the same errors and the same feedback together."""
     with looking(experiment, project, workspace) as (record, slug):
-        failed = [one for one in traces(record, record.get_commit(at, slug).id, split) if not one.ok]
+        failed = [one for one in traces(record, state(record, slug, at).id, split) if not one.ok]
     found: dict[str, list[str]] = defaultdict(list)
     for one in failed:
         items = found[one.error or one.feedback or "it failed, and nobody said of what"]

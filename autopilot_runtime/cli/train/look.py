@@ -9,7 +9,7 @@ from pathlib import Path
 from autopilot_runtime.cli.train.place import MARK, Workspace
 from autopilot_runtime.core.errors import SetupError
 from autopilot_runtime.training.experiment import FILE
-from autopilot_runtime.training.record import Record
+from autopilot_runtime.training.record import Commit, Record
 
 
 @contextmanager
@@ -34,3 +34,10 @@ def _newest(record: Record) -> str:
     if not rows:
         raise SetupError(f"There is no experiment in {record.where} yet.")
     return max(rows, key=lambda row: row.changed).slug
+
+
+def state(record: Record, slug: str, name: str) -> Commit:
+    """A state by its name; where nothing was trained yet, that is said."""
+    if name == "last_accepted" and record.ref(slug, name) is None:
+        raise SetupError(f"Nothing is accepted in {slug} yet: autopilot optimize train --context '...'")
+    return record.get_commit(name, slug)

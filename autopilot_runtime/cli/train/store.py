@@ -13,6 +13,7 @@ from autopilot_runtime.cli.exitcode import ExitCode
 from autopilot_runtime.cli.train import given
 from autopilot_runtime.cli.train.applying import apply_state
 from autopilot_runtime.cli.train.look import looking
+from autopilot_runtime.cli.train.look import state as state_of
 from autopilot_runtime.cli.train.mutate import acting
 from autopilot_runtime.cli.train.place import Project, Workspace
 from autopilot_runtime.cli.train.say import say, table, when
@@ -148,13 +149,13 @@ def diff(
     """What differs between two states; between the accepted one and the files as they are, if none is named."""
     if NOW not in (before, after):
         with looking(experiment, project, workspace) as (record, slug):
-            found = changes(record, record.get_commit(before, slug), record.get_commit(after, slug))
+            found = changes(record, state_of(record, slug, before), state_of(record, slug, after))
     else:
         here = Workspace.found(workspace).project(project)
         slug = here.slug(experiment)
         with here.record() as record, _passing(here, record, slug) as now:
             record.experiment(slug)
-            one, other = (now if name == NOW else record.get_commit(name, slug) for name in (before, after))
+            one, other = (now if name == NOW else state_of(record, slug, name) for name in (before, after))
             found = changes(record, one, other)
     lines = [line for one in found for line in _shown(one)]
     say([asdict(one) for one in found], lines or ["Nothing differs."], as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from autopilot_runtime.cli.train import given
-from autopilot_runtime.cli.train.look import looking
+from autopilot_runtime.cli.train.look import looking, state
 from autopilot_runtime.cli.train.mutate import acting
 from autopilot_runtime.cli.train.place import Workspace
 from autopilot_runtime.cli.train.say import figures, say, table, when
@@ -28,7 +28,7 @@ Failed = Annotated[bool, typer.Option("--failed", help="Only what did not come o
 
 
 def _found(record: Record, slug: str, at: str, split: str | None, *, failed: bool) -> list[Trace]:
-    every = traces(record, record.get_commit(at, slug).id)
+    every = traces(record, state(record, slug, at).id)
     splits = {one.split for one in every}
     if split is not None and every and split not in splits:
         raise SetupError(f"Nothing was evaluated on {split!r} in {at}.{meant(split, splits)}")

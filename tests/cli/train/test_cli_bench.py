@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from command import Command
+from typer.main import get_command
+
+from autopilot_runtime.cli.train.table import COMMANDS
 
 ROOT = Path("autopilot/projects/myproj")
 DATA = ROOT / "datasets"
@@ -80,6 +87,41 @@ def test_what_is_executed_is_kept_with_its_reason_its_end_and_what_it_printed(tr
     assert last[0]["context"] == "after the torn line"
     assert "There is no execution 99" in trained("debug", "executions", "show", "99", code=2).err
     assert trained("debug", "collect", "--json").json["projects"][0]["damage"] == []
+
+
+def test_what_changes_something_is_not_done_without_a_reason(trained: Command) -> None:
+    before = sorted(trained.folder.rglob("*"))
+    for words in (
+        ["store", "snapshot"],
+        ["propose", "create", "rules", "--value", "x"],
+        ["dataset", "register", "mail", str(DATA / "train.jsonl")],
+        ["execute", "code", "open('new', 'w')"],
+        ["trace", "collect"],
+        ["ai", "generate", "2"],
+    ):
+        assert f"autopilot {shlex.join(words)} --context 'REASON'" in trained(*words, code=2).err
+    assert sorted(trained.folder.rglob("*")) == before
+
+
+def test_every_training_command_can_be_asked_by_a_program() -> None:
+    for group in COMMANDS:
+        command = get_command(import_module(f"autopilot_runtime.cli.train.{group}").app)
+        lacking = [name for name, one in leaves(command, group) if "--json" not in options(one)]
+        assert lacking == []
+
+
+def leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The commands that do something, with all their words."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield name, command
+    else:
+        for word, one in below.items():
+            yield from leaves(one, f"{name} {word}")
+
+
+def options(command: Any) -> set[str]:
+    return {spelt for one in command.params for spelt in one.opts}
 
 
 def test_what_fails_is_found_item_by_item(trained: Command) -> None:

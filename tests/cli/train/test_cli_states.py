@@ -31,6 +31,12 @@ def test_states_are_listed_compared_named_and_brought_back(trained: Command) -> 
     assert "Did you mean 'seed'" in trained("store", "diff", "sed", code=1).err
 
 
+def test_where_nothing_was_trained_that_is_what_is_said(begun: Command) -> None:
+    for words in (["store", "diff"], ["trace", "list"], ["diagnose", "traces"]):
+        assert "Nothing is accepted in exp-1 yet: autopilot optimize train" in begun(*words, code=2).err
+    assert begun("store", "log").out == "No state is kept yet.\n"
+
+
 def test_damage_in_what_is_kept_is_named(trained: Command) -> None:
     assert trained("store", "fsck", "--json").json == []
     record = trained.folder / "autopilot/projects/myproj/experiments/record.db"
