@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from autopilot_runtime.training.localexecutor import LocalExecutor
     from autopilot_runtime.training.logger import JSONLLogger, Logger
     from autopilot_runtime.training.loop import EpochLoop, Loop
-    from autopilot_runtime.training.loss import Loss
+    from autopilot_runtime.training.loss import FeedbackLoss, Loss
     from autopilot_runtime.training.merge import ComponentMerger, Merged
     from autopilot_runtime.training.metric import MeanMetric, Metric, MetricCollection, SuccessRate
     from autopilot_runtime.training.mlflowlogger import MLflowLogger
@@ -118,7 +118,7 @@ _HOME = {
     "graph": "Operator Context no_grad",
     "module": "Module",
     "autopilotmodule": "AutoPilotModule",
-    "loss": "Loss",
+    "loss": "Loss FeedbackLoss",
     "judgeloss": "JudgeLoss",
     "metric": "Metric MeanMetric SuccessRate MetricCollection",
     "optimizer": "Optimizer RuleOptimizer ScriptedOptimizer Scheduler",
@@ -215,6 +215,7 @@ __all__ = [
     "Experiment",
     "ExperimentBusy",
     "ExperimentRow",
+    "FeedbackLoss",
     "FileStore",
     "Forest",
     "Gate",

@@ -104,6 +104,15 @@ class Loss:
         self._pending, self._total, self._number = [], 0.0, 0
 
 
+class FeedbackLoss(Loss):
+    """What the results say of themselves: the feedback of every `EvalDatum` that is no success. What a module without
+    a loss is trained by."""
+
+    def forward(self, data: Any, targets: Any = None) -> Any:
+        found = data if isinstance(data, (list, tuple)) else getattr(data, "items", None) or [data]
+        return [one for one in found if isinstance(one, EvalDatum) and not one]
+
+
 def _warn_of_strangers(gradient: Gradient, parameters: Sequence[Parameter]) -> None:
     for part in parts_of(gradient):
         if part.attribution and not any(one.owns(part.attribution) for one in parameters):

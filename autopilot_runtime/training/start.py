@@ -13,6 +13,7 @@ from autopilot_runtime.training.environment import IsolatedEnvironment
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
 from autopilot_runtime.training.logger import JSONLLogger
+from autopilot_runtime.training.loss import FeedbackLoss
 from autopilot_runtime.training.optimizer import Optimizer
 from autopilot_runtime.training.pathparameter import PathParameter
 from autopilot_runtime.training.record import Record
@@ -43,6 +44,8 @@ def open_fit(
         )
     optimizers, schedulers = ([], []) if bare else configured(module)
     losses = _listed(module.configure_losses() if hasattr(module, "configure_losses") else module.losses())
+    if not losses and optimizers:
+        losses = [FeedbackLoss()]
     for loss in losses:
         loss.bind(module.parameters())
     parameters = list(module.named_parameters())

@@ -10,12 +10,15 @@ import pytest
 
 from autopilot_runtime import EventType
 from autopilot_runtime.training import (
+    AutoPilotModule,
     Callback,
     CustomGate,
+    EvalDatum,
     MaxGate,
     MinGate,
     Policy,
     QualityFirstPolicy,
+    RuleOptimizer,
     StrictAcceptor,
     TextParameter,
     ThresholdPolicy,
@@ -23,7 +26,7 @@ from autopilot_runtime.training import (
     TrainingError,
 )
 from autopilot_runtime.training.callback import HOOKS
-from tests.training.systems import Vocabulary, loader
+from tests.training.systems import Vocabulary, learn_one, loader
 
 UP = QualityFirstPolicy("accuracy")
 
@@ -394,3 +397,20 @@ def test_the_forecast_says_how_many_proposals_fit_and_a_nearly_spent_budget_is_t
     warnings = [event.data["what"] for event in told if event.type is EventType.BUDGET_WARNING]
     assert warnings == ["calls"]
     assert sum(event.type is EventType.BUDGET_EXCEEDED for event in told) == 1
+
+
+def test_a_module_without_a_loss_is_trained_by_what_its_results_say() -> None:
+    class Plain(AutoPilotModule):
+        def __init__(self) -> None:
+            self.known = TextParameter("ab")
+
+        def forward(self, batch: Any) -> Any:
+            words = [one.metadata["word"] for one in batch]
+            return [EvalDatum(success=word in self.known.data, feedback=f"unknown {word}") for word in words]
+
+        def configure_optimizers(self) -> Any:
+            return RuleOptimizer(self.parameters(), learn_one)
+
+    module = Plain()
+    Trainer().fit(module, loader(batch_size=4), max_epochs=3)
+    assert module.known.data == "ab cd ef gh"
