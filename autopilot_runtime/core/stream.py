@@ -20,7 +20,17 @@ Listener = Callable[[Event], None]
 # Text that was masked where it was split into chunks: masking each chunk again would find nothing more. And what
 # carries numbers only.
 _NOTHING_TO_MASK = frozenset(
-    {EventType.STREAM, EventType.THOUGHT, EventType.BATCH_START, EventType.BATCH_END, EventType.LOSS}
+    {
+        EventType.STREAM,
+        EventType.THOUGHT,
+        EventType.EPOCH_START,
+        EventType.BATCH_START,
+        EventType.BATCH_END,
+        EventType.LOSS,
+        EventType.BACKWARD,
+        EventType.EVAL_START,
+        EventType.STEP_START,
+    }
 )
 
 
