@@ -101,7 +101,7 @@ def _evaluating(args: Mapping[str, Any]) -> str:
 @tool(label=_evaluating)
 def evaluate(
     ctx: ToolContext,
-    candidate: str | None = None,
+    candidate: str | dict[str, Any] | None = None,
     split: Split = "train",
     n: int | None = None,
     timeout: float = 3_600.0,
@@ -113,7 +113,7 @@ def evaluate(
     Returns a dict: commit, split, metrics, items, failed, budget_left.
     """
     with at_bench(ctx) as (bench, fit):
-        commit = bench.commit(fit, candidate)
+        commit = bench.commit(fit, _id(candidate))
         found = bench.evaluate(fit, commit, split, n=n, stop=lambda: ctx.aborted)
         figures = benchview.figures(found.metrics)
         if isinstance(found, Trial):
@@ -126,15 +126,20 @@ def evaluate(
         return told(ctx, fit, result, f"{commit.id[:12]} on {split}: {shown}", note=shown)
 
 
+def _id(candidate: Any) -> str | None:
+    """What `propose_parameter` gave may be handed on as it came."""
+    return str(candidate.get("candidate", "")) if isinstance(candidate, dict) else candidate
+
+
 @tool(label="Submitting {candidate}: {why}")
-def submit(ctx: ToolContext, candidate: str, why: str, timeout: float = 3_600.0) -> ToolResult:
+def submit(ctx: ToolContext, candidate: str | dict[str, Any], why: str, timeout: float = 3_600.0) -> ToolResult:
     """Have a candidate measured on held-out data and judged by the gates. Accepted, it is what everything builds on.
 
     Returns a dict: verdict ("accept", "discard", "rollback", "stop"), reason, gates, metrics, accepted (the commit
     that stands now), epoch, budget_left.
     """
     with at_bench(ctx) as (bench, fit):
-        done = bench.submit(fit, candidate, why)
+        done = bench.submit(fit, _id(candidate) or "", why)
         stands = bench.commit(fit, None).id[:12]
         errors = fit.history[-1].extra.get("errors") or ()
         reason = benchview.told_reason(done.decision.reason, errors)

@@ -52,7 +52,7 @@ def judged(fit: Fit, working: Commit, done: Done) -> Done:
         keep_batch(fit, done, [loss(done.output, done.batch) for loss in fit.losses])
     assert fit.measure is not None
     fit.measure.add(done.output, done.batch, done.logged)
-    value = fit.losses[0].value if fit.losses else None
+    value = fit.losses[0].mean_score if fit.losses else None
     if value is not None:
         fit.emit(EventType.LOSS, value=value)
     fit.emit(EventType.BATCH_END, batch=done.index)

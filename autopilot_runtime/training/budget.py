@@ -31,6 +31,11 @@ class Budget:
         """One with these limits."""
         return cls(**limits)  # type: ignore[arg-type]
 
+    @classmethod
+    def given(cls, budget: Budget | Mapping[str, float] | None) -> Budget:
+        """A budget as a user may give it."""
+        return budget if isinstance(budget, Budget) else cls.of(budget or {})
+
     def start(self) -> None:
         """Time counts from now on."""
         self._since = self._clock()

@@ -12,6 +12,7 @@ from typing import Any
 from autopilot_runtime.core.event import EventType
 from autopilot_runtime.training.fault import BudgetSpent
 from autopilot_runtime.training.fit import Fit, Measured
+from autopilot_runtime.training.interrupt import ending_whole
 from autopilot_runtime.training.phase import measure_noise, validate
 from autopilot_runtime.training.record import EpochRow
 from autopilot_runtime.training.resume import fingerprint, go_on, gone_back, keep_data, save_state
@@ -24,14 +25,16 @@ def closing(fit: Fit) -> Iterator[Fit]:
     trainer = fit.trainer
     trainer.adopt(fit)
     with ExitStack() as stack:
+        stack.enter_context(ending_whole())
         _enter(fit, stack)
         try:
-            begin_fit(fit)
+            try:
+                begin_fit(fit)
+            except BudgetSpent as error:  # not even the first measurement fits: there is to be no epoch
+                _spent(fit, error)
             yield fit
         except BudgetSpent as error:
-            _back(fit)
-            fit.ended, fit.stop = "budget", str(error)
-            fit.emit(EventType.BUDGET_EXCEEDED, fit.accepted or "", why=str(error))
+            _spent(fit, error)
         except KeyboardInterrupt:
             _broken(fit, "interrupted", "stopped by hand")
             raise
@@ -47,6 +50,12 @@ def closing(fit: Fit) -> Iterator[Fit]:
         trainer.drain()
 
 
+def _spent(fit: Fit, error: BudgetSpent) -> None:
+    _back(fit)
+    fit.ended, fit.stop = "budget", str(error)
+    fit.emit(EventType.BUDGET_EXCEEDED, fit.accepted or "", why=str(error))
+
+
 def _enter(fit: Fit, stack: ExitStack) -> None:
     if fit.experiment is None:
         stack.callback(fit.record.close)
@@ -58,6 +67,7 @@ def _enter(fit: Fit, stack: ExitStack) -> None:
     if fit.environment is not None:
         fit.environment.enter(fit.parameters, store=fit.record.store)
         stack.callback(fit.environment.leave)
+    stack.callback(fit.steps.close)
     fit.module.trainer = fit.trainer
     fit.budget.start()
 

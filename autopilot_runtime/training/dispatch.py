@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from autopilot_runtime.training.arity import takes
 from autopilot_runtime.training.callback import HOOKS, Callback, check_hooks
+from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.module import Module
 
 Hook = Callable[..., Any]
@@ -19,6 +20,8 @@ class Dispatch:
     def __init__(self, trainer: Any, module: Module, callbacks: Iterable[Any]) -> None:
         self._hooks: dict[str, list[tuple[Hook, int, tuple[Any, ...]]]] = {}
         for one in callbacks:
+            if isinstance(one, (str, type)):
+                raise TrainingError(f"{one!r} is no callback: give an object, Callback() or one with hooks")
             check_hooks(type(one))
             for name in HOOKS:
                 self._add(name, getattr(one, name, None), (trainer, module), own=getattr(Callback, name, None))
@@ -37,14 +40,3 @@ class Dispatch:
     def wanted(self, name: str) -> bool:
         """Whether anybody wants to know."""
         return name in self._hooks
-
-
-def takes(function: Hook) -> int:
-    """How many arguments it can be given by position."""
-    try:
-        kinds = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return 99
-    if any(one.kind is one.VAR_POSITIONAL for one in kinds):
-        return 99
-    return sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.record import Record
 from autopilot_runtime.training.recordrows import Commit, EpochRow, ExperimentRow, Status
 
+log = logging.getLogger("autopilot_runtime.training")
 FOLDER = ".autopilot"
 FILE = "record.db"
 _CANCELLED = (KeyboardInterrupt, SystemExit, asyncio.CancelledError)
@@ -52,6 +54,11 @@ class Experiment:
         self._entered: ExitStack | None = None
         self._bound: dict[str, Parameter] = {}
         self._metrics: dict[str, Any] | None = None
+
+    @classmethod
+    def given(cls, experiment: Any) -> Any:
+        """An experiment as a user may give it: itself, or its name."""
+        return cls(experiment) if isinstance(experiment, str) else experiment
 
     # ------------------------------------------------------------ what it is
 
@@ -226,6 +233,8 @@ class Experiment:
         if self._bound:
             self._keep_found()
             self.record.set_state(self.slug, "rollback", {"commit": commit.id, "why": why})
+        else:
+            log.warning("%s: the ref moved, and no parameter did; bind(module) first restores them, too", self.slug)
         try:
             self._roll_back(commit, why)
         except Exception:

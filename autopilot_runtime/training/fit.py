@@ -100,7 +100,9 @@ class Fit:
         parent = commit.parents[0] if isinstance(commit, Commit) and commit.parents else ""
         span = commit.id if isinstance(commit, Commit) else commit
         scope = Scope(self.scope.stream, self.slug, self.scope.run_id, span, parent)
-        event = scope.emit(type, epoch=self.epoch, step=self.global_step, commit=span, **data)
+        event = scope.emit(
+            type, **{"run": scope.run_id, "epoch": self.epoch, "step": self.global_step, "commit": span, **data}
+        )
         if type not in _PASSING:
             self.events.append(event)
             self.tracking.log_event(event)

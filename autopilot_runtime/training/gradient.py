@@ -47,7 +47,7 @@ class TextGradient(Gradient):
     items: Sequence[str] = ()
 
     def render(self) -> str:
-        head = ", ".join(part for part in (self.severity, self.attribution) if part)
+        head = ", ".join(str(part) for part in (self.severity, self.attribution) if part)
         tail = f" (seen in: {', '.join(map(str, self.items))})" if self.items else ""
         return (f"[{head}] " if head else "") + self.text + tail
 

@@ -96,6 +96,8 @@ class JudgeLoss(Loss):
 
     def _count(self, case: _Case) -> None:
         self._failed_in_a_row = 0 if case.verdict is not None else self._failed_in_a_row + 1
+        if self._failed_in_a_row == 1:
+            log.warning("a result could not be judged, and gives no feedback: %s", case.error)
         if self._failed_in_a_row >= _GIVE_UP:
             raise EvaluationFailed(f"{self._failed_in_a_row} results in a row could not be judged: {case.error}")
 
@@ -116,7 +118,7 @@ class JudgeLoss(Loss):
 
     def note(self, data: Any, result: Any) -> None:
         """Take in what the judge said of some results, each for what that result came from."""
-        self.score(scores_of(result))
+        self.count_in(scores_of(result))
         if not tape.recording:
             return  # what held-out data shows is measured, and never learned from
         several = isinstance(result, list)

@@ -61,18 +61,18 @@ class Loss:
 
     def note(self, data: Any, result: Any) -> None:
         """Take in what `forward` gave for some data."""
-        self.score(scores_of(result))
+        self.count_in(scores_of(result))
         found = feedback_of(result) if tape.recording else None
         if found is not None:
             self._pending.append(_Pending(origin(data), found))
 
-    def score(self, scores: Iterable[float]) -> None:
+    def count_in(self, scores: Iterable[float]) -> None:
         """Count these numbers in."""
         for one in scores:
             self._total, self._number = self._total + one, self._number + 1
 
     @property
-    def value(self) -> float | None:
+    def mean_score(self) -> float | None:
         """The mean score since the last `reset`; None when it gives no numbers."""
         return self._total / self._number if self._number else None
 

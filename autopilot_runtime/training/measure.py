@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from autopilot_runtime.training.arity import takes
 from autopilot_runtime.training.datum import EvalDatum, item_digest
-from autopilot_runtime.training.dispatch import takes
 from autopilot_runtime.training.gate import direction_of
 from autopilot_runtime.training.metric import Metric, MetricCollection, results_in, values_of
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from autopilot_runtime.training.arity import takes
 from autopilot_runtime.training.datum import EvalDatum
 from autopilot_runtime.training.fault import TrainingError
 
@@ -107,7 +108,7 @@ class MetricCollection:
     def update(self, data: Any, batch: Any = None) -> None:
         """Take one result in."""
         for metric in self._metrics.values():
-            metric.update(data, batch)
+            metric.update(*(data, batch)[: takes(metric.update)])
 
     __call__ = update
 

@@ -217,15 +217,15 @@ class Module:
         left = gathered(passed)
         return None if left is None else self.backward(left)
 
-    def register_forward_pre_hook(self, hook: Hook) -> Callable[[], None]:
+    def register_forward_pre_hook(self, hook: Hook) -> Removal:
         """`hook(module, inputs)` before each call; what it gives replaces the inputs. Gives its removal."""
         return _added(self._before, hook)  # type: ignore[attr-defined]
 
-    def register_forward_hook(self, hook: Hook) -> Callable[[], None]:
+    def register_forward_hook(self, hook: Hook) -> Removal:
         """`hook(module, inputs, result)` after each call; what it gives replaces the result."""
         return _added(self._after, hook)  # type: ignore[attr-defined]
 
-    def register_backward_hook(self, hook: Hook) -> Callable[[], None]:
+    def register_backward_hook(self, hook: Hook) -> Removal:
         """`hook(module, gradient)` when feedback has reached it."""
         return _added(self._backwards, hook)  # type: ignore[attr-defined]
 
@@ -248,7 +248,20 @@ class Module:
         return f"{type(self).__name__}(" + ("\n" + "\n".join(lines) + "\n" if lines else "") + ")"
 
 
-def _added(table: dict[int, Hook], hook: Hook) -> Callable[[], None]:
+class Removal:
+    """Takes a hook away: by `remove()`, or by being called."""
+
+    def __init__(self, table: dict[int, Hook], key: int) -> None:
+        self._table, self._key = table, key
+
+    def remove(self) -> None:
+        """The hook is called no more."""
+        self._table.pop(self._key, None)
+
+    __call__ = remove
+
+
+def _added(table: dict[int, Hook], hook: Hook) -> Removal:
     key = max(table, default=-1) + 1
     table[key] = hook
-    return lambda: table.pop(key, None) and None
+    return Removal(table, key)

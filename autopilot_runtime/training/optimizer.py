@@ -90,13 +90,24 @@ class Optimizer:
         settings = [
             {key: _plain(value) for key, value in group.items() if key != "params"} for group in self.param_groups
         ]
-        return {"groups": settings, "blocked": dict(self.blocked)}
+        return {"groups": settings, "blocked": dict(self.blocked), "own": self._set_by_subclass()}
+
+    def _set_by_subclass(self) -> dict[str, Any]:
+        """Numbers and texts that a subclass has set on itself: a counter, say, which a resume must not begin anew."""
+        kept = {name: value for name, value in vars(self).items() if name not in _KNOWN}
+        plain = (bool, int, float, str, type(None))
+        return {name: value for name, value in kept.items() if type(value) in plain}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` said."""
         for group, settings in zip(self.param_groups, state.get("groups", ()), strict=False):
             group.update({key: value for key, value in settings.items() if value is not None})
         self.blocked = dict(state.get("blocked", {}))
+        for name, value in state.get("own", {}).items():
+            setattr(self, name, value)
+
+
+_KNOWN = frozenset({"param_groups", "defaults", "blocked", "why"})
 
 
 def _plain(value: Any) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from autopilot_runtime.training.gate import Case, Decision, Gate, Judged, MinGate, MonotonicGate, Verdict
+from autopilot_runtime.training.fault import TrainingError, meant
+from autopilot_runtime.training.gate import VERDICTS, Case, Decision, Gate, Judged, MinGate, MonotonicGate, Verdict
 
 
 class Policy:
     """All gates must hold. When one does not, its own verdict counts, else `on_fail`; the worst of them wins."""
 
     def __init__(self, gates: Iterable[Gate] | Gate = (), *, on_fail: Verdict = "discard") -> None:
+        if on_fail not in VERDICTS:
+            raise TrainingError(f"on_fail={on_fail!r} is no verdict.{meant(str(on_fail), VERDICTS)}")
         self.gates = [gates] if isinstance(gates, Gate) else list(gates)
         self.on_fail: Verdict = on_fail
 

@@ -55,13 +55,16 @@ def settle(fit: Fit, candidate: Commit, measured: Measured, decision: Decision) 
         fit.parent = fit.accepted
     if decision.verdict == "stop":
         fit.stop = decision.reason
-    told = {"to": fit.accepted.id} if decision.verdict == "rollback" else {}
-    fit.emit(_TOLD[decision.verdict], candidate, metrics=measured.metrics, why=decision.reason, **told)
+    cost = dict(fit.budget.spent)
+    told: dict[str, Any] = {"metrics": measured.metrics, "why": decision.reason, "source": "policy", "cost": cost}
+    if decision.verdict == "rollback":
+        told["to"] = fit.accepted.id
+    fit.emit(_TOLD[decision.verdict], candidate, **told)
     row = _row(fit, candidate, measured, decision, train)
     fit.history.append(row)
     _ask_stoppers(fit)
     _warn_of_budget(fit)
-    fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict)
+    fit.emit(EventType.EPOCH_END, candidate, metrics=measured.metrics, verdict=decision.verdict, cost=cost)
     _write(fit, row, candidate, decision)
     fit.tell_loggers(row)
 

@@ -12,6 +12,7 @@ from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.environment import IsolatedEnvironment
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
+from autopilot_runtime.training.localexecutor import LocalExecutor
 from autopilot_runtime.training.logger import JSONLLogger
 from autopilot_runtime.training.loss import FeedbackLoss
 from autopilot_runtime.training.optimizer import Optimizer
@@ -34,6 +35,7 @@ def open_fit(
     bare: bool = False,
 ) -> Fit:
     """Everything that a fit needs, not begun yet. `bare`: without optimizers, somebody else makes the changes."""
+    _check_step(module)
     call = Dispatch(trainer, module, trainer.callbacks)
     prepare(module, datamodule, "fit")
     call("setup", "fit")
@@ -82,6 +84,12 @@ def open_fit(
     )
 
 
+def _check_step(module: Any) -> None:
+    if not hasattr(module, "training_step"):
+        kind = type(module).__name__
+        raise TrainingError(f"{kind} has no training_step: derive it from AutoPilotModule, whose step is forward()")
+
+
 def _tracking(trainer: Any, record: Record, experiment: Any) -> Tracking:
     loggers = None if trainer.fast_dev_run else trainer.loggers
     if trainer.loggers is None and experiment is not None:
@@ -94,15 +102,18 @@ def _steps(trainer: Any, record: Record, parameters: Any, *, version: str, envir
         """A folder with the files of a commit, for evaluations that run elsewhere."""
         return None if environment is None else str(environment.materialise(record.get_commit(commit), record))
 
+    # A step that may not take longer has to run where it can be left behind.
+    own = LocalExecutor(1) if trainer.timeout_s is not None and trainer.executor is None else None
     return Steps(
         record,
         parameters,
         version=version,
         budget=trainer.budget,
-        executor=trainer.executor,
+        executor=trainer.executor or own,
         retries=trainer.retries,
         timeout_s=trainer.timeout_s,
         files=files,
+        own=own,
     )
 
 

@@ -53,12 +53,19 @@ class Steps:
         retries: int = 1,
         timeout_s: float | None = None,
         files: Callable[[str], str | None] | None = None,
+        own: Executor | None = None,
     ) -> None:
+        self._own = own
         self._record, self._parameters, self._version, self._budget = record, parameters, version, budget
         self._executor, self._retries, self._timeout, self._files = executor, retries, timeout_s, files
         self._older: set[tuple[str, str, int]] = set()  # (commit, split, replicate) that the record knows
         self._fresh: set[tuple[str, str, int]] = set()  # and that it did not when we began with it
         self._mine: set[EvalKey] = set()  # what was put since: a checked step may lead back to a state
+
+    def close(self) -> None:
+        """Let go of the executor that is nobody else's."""
+        if self._own is not None:
+            self._own.shutdown(wait=False)
 
     def key(self, batch: Any, *, commit: str, split: str, replicate: int) -> EvalKey | None:
         """What this evaluation is called; None when the batch has no content to name it by."""

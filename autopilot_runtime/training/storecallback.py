@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from autopilot_runtime.core.event import EventType
 from autopilot_runtime.training.callback import Callback
 from autopilot_runtime.training.fault import TrainingError
 
@@ -26,6 +27,9 @@ class StoreCheckpointCallback(Callback):
         epoch = trainer.current_epoch
         why = f"epoch {epoch}" + (f": {row.verdict}, {row.reason}" if row is not None else "")
         self.snapshots[epoch] = self._snapshot(epoch, why, module)
+        tell = getattr(trainer, "tell", None)
+        if tell is not None:
+            tell(EventType.SNAPSHOT, tag=f"epoch-{epoch}", why=why, source="StoreCheckpointCallback")
 
     def _snapshot(self, epoch: int, why: str, module: Any) -> Any:
         """Of what the store itself knows to keep; of the module's parameters, when it knows of none."""

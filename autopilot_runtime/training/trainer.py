@@ -12,8 +12,10 @@ from autopilot_runtime.core.event import EventType
 from autopilot_runtime.core.hooks import HookSystem
 from autopilot_runtime.core.stream import Scope, Stream
 from autopilot_runtime.training.budget import Budget
+from autopilot_runtime.training.byname import named
 from autopilot_runtime.training.course import calls_of, closing
 from autopilot_runtime.training.executor import Executor
+from autopilot_runtime.training.experiment import Experiment
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
 from autopilot_runtime.training.gate import Gate
@@ -77,20 +79,22 @@ class Trainer:
         resume_changed: bool = False,
         stream: Stream | None = None,
     ) -> None:
-        if accumulate_grad_batches < 1:
-            raise TrainingError(f"accumulate_grad_batches={accumulate_grad_batches}: a step needs at least one batch")
+        _count("accumulate_grad_batches", accumulate_grad_batches, least=1)
+        for name, count in (("fast_dev_run", fast_dev_run), ("overfit_batches", overfit_batches)):
+            _count(name, count)
+        _count("max_epochs", max_epochs or 0)
         self.callbacks = _listed(callbacks)
-        self.policy: Any = policy if policy is None or hasattr(policy, "judge") else Policy(policy)
-        self.experiment = experiment
+        self.policy: Any = _policy(policy)
+        self.experiment: Any = Experiment.given(experiment)
         self.loggers = None if logger is None else _listed(logger)
         Tracking(self.loggers)  # what is no logger is told of here, not in the middle of a fit
         self.accumulate_grad_batches = accumulate_grad_batches
         self.fast_dev_run = int(fast_dev_run)
         self.overfit_batches = overfit_batches
-        self.budget = budget if isinstance(budget, Budget) else Budget.of(budget or {})
+        self.budget = Budget.given(budget)
         self.executor = executor
         self.max_epochs = max_epochs
-        self.selector, self.acceptor, self.merger = selector, acceptor, merger
+        self.selector, self.acceptor, self.merger = named(selector, "selector"), named(acceptor, "acceptor"), merger
         self.minibatch_check = minibatch_check
         self.step_check = (StepCheck() if step_check else None) if isinstance(step_check, bool) else step_check
         self.stoppers = _listed(stoppers)
@@ -174,6 +178,11 @@ class Trainer:
             self._hooks = HookSystem(self.stream, Scope(self.stream))
         return self._hooks
 
+    def tell(self, type: EventType, **data: Any) -> None:
+        """Put something on the stream, as of the fit that runs and its accepted state."""
+        if self._fit is not None:
+            self._fit.emit(type, self._fit.accepted or "", **data)
+
     def drain(self) -> None:
         """Wait until every handler has seen everything."""
         if self._hooks is not None:
@@ -242,6 +251,15 @@ def _listed(value: Any) -> list[Any]:
     if value is None or value is False:
         return []
     return list(value) if isinstance(value, (list, tuple, set)) else [value]
+
+
+def _count(name: str, count: Any, *, least: int = 0) -> None:
+    if not isinstance(count, int) or count < least:
+        raise TrainingError(f"Trainer({name}={count!r}): a whole number is needed, {least} or more")
+
+
+def _policy(policy: Any) -> Any:
+    return policy if policy is None or hasattr(policy, "judge") else Policy(policy)
 
 
 def _monitored(policy: Any) -> str:

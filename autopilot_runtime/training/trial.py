@@ -64,7 +64,7 @@ def tried(fit: Fit, commit: Commit, *, n: int | None = None, stop: Callable[[], 
             found.failures += _failures(done.output, done.batch)
         for loss in fit.losses:
             loss.backward()
-        found.loss = fit.losses[0].value if fit.losses else None
+        found.loss = fit.losses[0].mean_score if fit.losses else None
         found.gradients = {name: one.grad for name, one in fit.parameters if one.grad is not None}
         found.metrics = total.result()
     finally:

@@ -51,7 +51,7 @@ def test_the_judge_is_really_called_once_for_each_result_with_its_own_target() -
     found = loss(results, ITEMS)
     assert calls == [("r-a", "a"), ("r-b", "b")]
     assert [one.metrics for one in found] == [{"score": 0.25, "loss": 0.75}] * 2
-    assert loss.value == pytest.approx(0.75)
+    assert loss.mean_score == pytest.approx(0.75)
     loss.backward()
     assert module.prompt.grad is not None
     assert module.prompt.grad.render() == "[prompt] bad on a (seen in: a)\n[prompt] bad on b (seen in: b)"
@@ -109,7 +109,7 @@ def test_a_judge_that_raises_for_one_item_is_an_error_there_and_no_score() -> No
     found = loss(results, ITEMS)
     assert "ZeroDivisionError: in the judge" in found[0].error_message and found[0].metrics == {}
     assert "not judged" in results[0].error_message and results[0].metrics == {}
-    assert loss.value == pytest.approx(0.5)
+    assert loss.mean_score == pytest.approx(0.5)
     loss.backward()
     assert module.prompt.grad is not None and "in the judge" not in module.prompt.grad.render()
 
@@ -184,7 +184,7 @@ def test_what_held_out_data_shows_is_never_learned_from() -> None:
     module, loss = Greeter(), JudgeLoss(lambda result: {"score": 0.5, "feedback": "seen in held-out data"})
     with no_grad():
         loss(module.eval()(ITEMS), ITEMS)
-    assert loss.value == 0.5
+    assert loss.mean_score == 0.5
     loss.backward()
     assert module.prompt.grad is None
 

@@ -93,5 +93,5 @@ def _text(result: FitResult, slug: str) -> list[str]:
     line = f"{slug}: {result.status} after {result.epochs} epochs, {kept} kept"
     return [
         f"{line}. {', '.join(changes) or figures(result.metrics)}" + (f" ({result.reason})" if result.reason else ""),
-        "Look: autopilot report · autopilot explain 0 · autopilot experiment show --context-log",
+        "Look: autopilot report · autopilot explain 0 · autopilot tree",
     ]

@@ -30,11 +30,20 @@ class Act:
     project: Project | None = None
     experiment: str = ""
     exit_code: int = ExitCode.DONE
+    told: set[str] = field(default_factory=set)  # experiments whose journal has the reason
     more: dict[str, Any] = field(default_factory=dict)  # what else is to be written down
 
     def about(self, project: Project, experiment: str = "") -> None:
         """What it is about."""
         self.workspace, self.project, self.experiment = project.workspace, project, experiment
+        if experiment and experiment not in self.told:
+            # In the journal before what it is the reason for, and there also when this call is killed. One that
+            # fails because the experiment cannot be had is in the list of executions only.
+            with suppress(AutopilotError), project.record() as record:
+                record.experiment(experiment)
+                entry = ContextEntry("user", self.context, data={"command": " ".join(sys.argv[1:3])})
+                record.add_context(experiment, entry)
+                self.told.add(experiment)
 
 
 @contextmanager
@@ -59,13 +68,25 @@ def acting(context: str | None, *, expose: bool = False) -> Iterator[Act]:
 
 
 def _asked_for_a_reason() -> ExitCode:
-    words = [word for word in sys.argv[1:] if word != "--context"]
-    command = shlex.join(["autopilot", *words])
+    words, rest = _without_context(sys.argv[1:])
+    command = shlex.join(["autopilot", *words]) + " --context 'REASON'" + (f" -- {shlex.join(rest)}" if rest else "")
     print(
-        f"error: this changes something: say why. The same with a reason:\n       {command} --context 'REASON'",
+        f"error: this changes something: say why. The same with a reason:\n       {command}",
         file=sys.stderr,
     )
     return ExitCode.USAGE
+
+
+def _without_context(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words before `--` without the option and its value, and those behind."""
+    end = words.index("--") if "--" in words else len(words)
+    kept: list[str] = []
+    skip = False
+    for word in words[:end]:
+        if not skip and word != "--context" and not word.startswith("--context="):
+            kept.append(word)
+        skip = word == "--context"
+    return kept, words[end + 1 :]
 
 
 def _write_down(act: Act, began: float, *, expose: bool) -> None:
@@ -87,12 +108,6 @@ def _write_down(act: Act, began: float, *, expose: bool) -> None:
         os.write(fd, (_torn(fd) + line + "\n").encode("utf-8", "backslashreplace"))
     finally:
         os.close(fd)
-    if act.project is not None and act.experiment:
-        # The reason of a call that failed because the experiment cannot be had is in the list above.
-        with suppress(AutopilotError), act.project.record() as record:
-            record.experiment(act.experiment)
-            entry = ContextEntry("user", act.context, data={"command": " ".join(sys.argv[1:3])})
-            record.add_context(act.experiment, entry)
     if expose:
         print(line, file=sys.stderr)
 
