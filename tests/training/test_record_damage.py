@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autopilot_runtime.core.errors import ObjectDamaged, StoreError
@@ -51,6 +52,14 @@ def test_a_whole_record_has_nothing_to_find(path: Path) -> None:
     assert found(path) == []
 
 
+def content(stored: bytes) -> bytes:
+    """What a stored form holds, packed or not."""
+    try:
+        return zlib.decompress(stored)
+    except zlib.error:
+        return stored
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_is_found_and_placed(
@@ -70,6 +79,8 @@ def test_a_flipped_bit_anywhere_is_found_and_placed(
     bit = data.draw(st.integers(0, len(body) * 8 - 1))
     flipped = bytearray(body)
     flipped[bit // 8] ^= 1 << bit % 8
+    # A bit that only fills up a packed content is no part of it: what comes out is what went in.
+    assume(table != "objects" or content(bytes(flipped)) != content(body))
     new = f"CAST(? AS {'BLOB' if column == 'data' else 'TEXT'})"
     assert change(path, f"UPDATE {table} SET {column} = {new} WHERE {key} = ?", bytes(flipped), place) == 1
     findings = found(path)

@@ -147,9 +147,20 @@ def test_every_command_explains_itself(autopilot: Command) -> None:
     top = autopilot("--help").out
     there = [name for name in COMMANDS if find_spec(f"autopilot_runtime.cli.train.{name}") is not None]
     assert len(there) > 10
+    # In one process: starting it twenty times would say no more.
+    script = """
+import sys
+from autopilot_runtime.cli.app import app
+for name in sys.argv[1:]:
+    app(args=[name, "--help"], prog_name="autopilot", standalone_mode=False)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *there],
+        env=autopilot.env, cwd=autopilot.folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     for name in there:
         assert f" {name} " in top
-        assert "Usage:" in autopilot(name, "--help").out
+        assert f"Usage: autopilot {name}" in ran.stdout
 
 
 def test_outside_a_workspace_it_says_how_to_make_one(autopilot: Command) -> None:
