@@ -13,9 +13,10 @@ from autopilot_runtime.store.restore import restore
 from autopilot_runtime.store.tree import State, difference, find, plain
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.filetree import FileTree
+from autopilot_runtime.training.jobfolder import remove
 from autopilot_runtime.training.parameter import Parameter
 from autopilot_runtime.training.pathparameter import PathParameter
-from autopilot_runtime.training.worktree import Worktree, remove, spelt
+from autopilot_runtime.training.worktree import Worktree, spelt
 
 Parameters = Iterable[tuple[str, Parameter]] | Iterable[Parameter]
 

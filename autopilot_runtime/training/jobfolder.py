@@ -86,7 +86,7 @@ def empty(folder: str) -> None:
                 Path(entry.path).unlink()
 
 
-def remove(folder: str) -> None:
+def remove(folder: str | os.PathLike[str]) -> None:
     """Remove a folder, also one in which a job took away its own rights."""
     shutil.rmtree(folder, ignore_errors=True)
     if Path(folder).is_dir():

@@ -11,6 +11,7 @@ from autopilot_runtime.training.datum import EvalDatum
 from autopilot_runtime.training.fault import TrainingError, meant
 from autopilot_runtime.training.gradient import Gradient, TextGradient, as_gradient, gathered, parts_of
 from autopilot_runtime.training.graph import Context, origin, reached, run_backward, tape
+from autopilot_runtime.training.metric import results_in
 from autopilot_runtime.training.parameter import Parameter
 
 log = logging.getLogger("autopilot_runtime.training")
@@ -109,8 +110,7 @@ class FeedbackLoss(Loss):
     a loss is trained by."""
 
     def forward(self, data: Any, targets: Any = None) -> Any:
-        found = data if isinstance(data, (list, tuple)) else getattr(data, "items", None) or [data]
-        return [one for one in found if isinstance(one, EvalDatum) and not one]
+        return [one for one in results_in(data) if isinstance(one, EvalDatum) and not one]
 
 
 def _warn_of_strangers(gradient: Gradient, parameters: Sequence[Parameter]) -> None:

@@ -12,6 +12,7 @@ from autopilot_runtime.training.dispatch import Dispatch
 from autopilot_runtime.training.environment import IsolatedEnvironment
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
+from autopilot_runtime.training.listed import listed
 from autopilot_runtime.training.localexecutor import LocalExecutor
 from autopilot_runtime.training.logger import JSONLLogger
 from autopilot_runtime.training.loss import FeedbackLoss
@@ -45,7 +46,7 @@ def open_fit(
             "fit needs data: fit(module, train_dataloaders=...) or a datamodule with train_dataloader()"
         )
     optimizers, schedulers = ([], []) if bare else configured(module)
-    losses = _listed(module.configure_losses() if hasattr(module, "configure_losses") else module.losses())
+    losses = listed(module.configure_losses() if hasattr(module, "configure_losses") else module.losses())
     if not losses and optimizers:
         losses = [FeedbackLoss()]
     for loss in losses:
@@ -146,7 +147,7 @@ def configured(module: Any) -> tuple[list[Optimizer], list[Any]]:
     """The optimizers and schedulers a module asks for."""
     found = module.configure_optimizers() if hasattr(module, "configure_optimizers") else None
     optimizers, schedulers = found if isinstance(found, tuple) and len(found) == 2 else (found, [])
-    optimizers, schedulers = _listed(optimizers), _listed(schedulers)
+    optimizers, schedulers = listed(optimizers), listed(schedulers)
     for one in optimizers:
         if not hasattr(one, "step"):
             raise TrainingError(f"configure_optimizers gave {type(one).__name__}, which has no step()")
@@ -165,9 +166,3 @@ def _place(trainer: Any) -> tuple[Record, str, Any]:
 def limited(loader: Any, count: int) -> Any:
     """The first batches of a loader."""
     return loader if loader is None or not count else list(islice(loader, count))
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple, set)) else [value]

@@ -19,6 +19,7 @@ from autopilot_runtime.training.experiment import Experiment
 from autopilot_runtime.training.fault import TrainingError
 from autopilot_runtime.training.fit import Fit
 from autopilot_runtime.training.gate import Gate
+from autopilot_runtime.training.listed import listed
 from autopilot_runtime.training.loop import EpochLoop, Loop
 from autopilot_runtime.training.policy import Policy
 from autopilot_runtime.training.record import EpochRow
@@ -83,10 +84,10 @@ class Trainer:
         for name, count in (("fast_dev_run", fast_dev_run), ("overfit_batches", overfit_batches)):
             _count(name, count)
         _count("max_epochs", max_epochs or 0)
-        self.callbacks = _listed(callbacks)
+        self.callbacks = listed(callbacks)
         self.policy: Any = _policy(policy)
         self.experiment: Any = Experiment.given(experiment)
-        self.loggers = None if logger is None else _listed(logger)
+        self.loggers = None if logger is None else [] if logger is False else listed(logger)
         Tracking(self.loggers)  # what is no logger is told of here, not in the middle of a fit
         self.accumulate_grad_batches = accumulate_grad_batches
         self.fast_dev_run = int(fast_dev_run)
@@ -97,7 +98,7 @@ class Trainer:
         self.selector, self.acceptor, self.merger = named(selector, "selector"), named(acceptor, "acceptor"), merger
         self.minibatch_check = minibatch_check
         self.step_check = (StepCheck() if step_check else None) if isinstance(step_check, bool) else step_check
-        self.stoppers = _listed(stoppers)
+        self.stoppers = listed(stoppers)
         self.noise_replicates = noise_replicates
         self.environment = environment
         self.loop: Loop = loop or EpochLoop()
@@ -245,12 +246,6 @@ def result_of(fit: Fit) -> FitResult:
         fit.best,
         tuple(fit.history),
     )
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None or value is False:
-        return []
-    return list(value) if isinstance(value, (list, tuple, set)) else [value]
 
 
 def _count(name: str, count: Any, *, least: int = 0) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import tempfile
 from pathlib import Path
 
 from autopilot_runtime.core.lock import is_locked, open_lock
+from autopilot_runtime.training.jobfolder import remove
 
 _PREFIX = "autopilot-fit-"
 _LOCK = ".lock"
@@ -56,19 +56,6 @@ def sweep(base: Path) -> None:
                     remove(folder)
             finally:
                 os.close(fd)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder, also what was made unwritable in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    if not folder.exists():
-        return
-    for base, names, _ in os.walk(folder):
-        for path in (Path(base, name) for name in names):
-            if not path.is_symlink():
-                with contextlib.suppress(OSError):
-                    path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def spelt(name: str) -> str:

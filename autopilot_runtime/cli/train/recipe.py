@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot_runtime.core.errors import SetupError
+from autopilot_runtime.training.listed import listed
 from autopilot_runtime.training.module import Module
 from autopilot_runtime.training.projectfile import read_project
 from autopilot_runtime.training.trainer import Trainer
@@ -28,7 +29,7 @@ class Recipe:
         wanted = {key: value for key, value in changes.items() if value is not None}
         if self.own is not None:
             return _changed(self.own, wanted)
-        callbacks = [*_listed(self.settings.get("callbacks")), *wanted.pop("callbacks", [])]
+        callbacks = [*listed(self.settings.get("callbacks")), *wanted.pop("callbacks", [])]
         return Trainer(**{**self.settings, **wanted, "callbacks": callbacks})
 
 
@@ -62,7 +63,3 @@ def _changed(trainer: Trainer, changes: dict[str, Any]) -> Trainer:
     for name, value in changes.items():
         setattr(trainer, name, value)
     return trainer
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else list(value) if isinstance(value, (list, tuple)) else [value]

@@ -26,9 +26,7 @@ def main(
 ) -> None:
     """The candidates of the experiment."""
     if ctx.invoked_subcommand is None:
-        with looking(experiment, project, workspace) as (record, slug):
-            tree = Tree(record, slug)
-            say(tree.to_dict(), tree.draw(metric), as_json=as_json)
+        show(experiment, metric, project, workspace, as_json)
 
 
 @app.command()
